@@ -1,0 +1,1 @@
+"""The scheduler: data model, API, engine, job types and the slide library."""

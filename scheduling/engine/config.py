@@ -1,0 +1,36 @@
+"""What the engine is told at its start; built once from the environment, handed down, never read from inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Limits and times of the engine."""
+
+    data_dir: Path
+    max_workers: int
+    max_concurrent_users: int
+    #: How long a leader is trusted after its last transaction; it renews at least each third of it.
+    lease_s: float = 6.0
+    #: A bundle ends at the first tile border after this.
+    time_box_s: float = 0.25
+    #: The loop wakes at least this often.
+    tick_s: float = 1.0
+    #: At most so often the progress of running jobs goes to the database, and that of one job to the browser.
+    progress_to_database_s: float = 0.25
+    progress_to_browser_s: float = 0.2
+    #: A bundle that no worker names and that is not queued for this long is lost.
+    lost_after_s: float = 5.0
+    #: How often a tile that raises is tried, and the wait before the second and third try.
+    tile_tries: int = 3
+    tile_backoff_s: tuple[float, ...] = (0.5, 2.0)
+    #: Bundles inside Celery for each worker process.
+    bundles_per_process: int = 2
+
+    @property
+    def max_active_users(self) -> int:
+        """More users than workers could not all have a job running."""
+        return min(self.max_concurrent_users, self.max_workers)

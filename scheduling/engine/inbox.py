@@ -1,0 +1,81 @@
+"""What reaches the leader: outcomes of bundles on `inbox:<term>`, and pokes that only wake it. A hint, never truth.
+
+The lists are Redis lists; losing any entry costs time, not work: the ledger finds lost bundles and sends them again. No Django.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from redis import Redis
+
+POKE = "inbox:poke"
+COUNTERS = "engine:counters"
+EXPIRES_S = 3600
+BATCH = 1000
+
+
+def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
+    """A client that never hangs: connecting and answering are bounded."""
+    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=2, health_check_interval=15)
+
+
+class Inbox:
+    """The leader's mailbox, and what others use to write to it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def push(self, term: int, outcome: dict[str, Any]) -> None:
+        """Deliver an outcome to the leader of that term; nobody else ever reads it."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.rpush(_key(term), json.dumps(outcome))
+            pipe.expire(_key(term), EXPIRES_S)
+            pipe.execute()
+
+    def poke(self) -> None:
+        """Wake the leader; many pokes are one."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.rpush(POKE, "1")
+            pipe.ltrim(POKE, -1, -1)
+            pipe.expire(POKE, EXPIRES_S)
+            pipe.execute()
+
+    def take(self, term: int, *, timeout_s: float) -> tuple[list[dict[str, Any]], bool]:
+        """Wait for something, then take what there is: (outcomes, poked)."""
+        first = self._redis.blpop([_key(term), POKE], timeout=timeout_s) if timeout_s > 0 else None
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.lpop(_key(term), BATCH)
+            pipe.lpop(POKE, BATCH)
+            more, pokes = pipe.execute()
+        outcomes = list(more or [])
+        poked = bool(pokes)
+        if first:
+            name, value = cast("Sequence[bytes]", first)
+            if name.decode() == POKE:
+                poked = True
+            else:
+                outcomes.insert(0, value)
+        return [json.loads(value) for value in outcomes], poked
+
+    def count(self, **amounts: float) -> None:
+        """Add to the engine's counters that /metrics shows."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name, amount in amounts.items():
+                pipe.hincrbyfloat(COUNTERS, name, amount)
+            pipe.execute()
+
+    def counters(self) -> dict[str, float]:
+        """All counters."""
+        found = cast("dict[bytes, bytes]", self._redis.hgetall(COUNTERS))
+        return {name.decode(): float(value) for name, value in found.items()}
+
+    def run_id(self) -> str:
+        """Changes whenever Redis was restarted, perhaps empty."""
+        return str(cast("dict[str, Any]", self._redis.info("server"))["run_id"])
+
+
+def _key(term: int) -> str:
+    return f"inbox:{term}"

@@ -1,0 +1,241 @@
+"""The leader's ledger of dispatched bundles: the only re-delivery there is. Memory alone; rebuilt from disk by planning.
+
+It decides which bundle goes next (fair shares), takes outcomes in, finds lost bundles, and reports progress and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+from scheduling.engine.config import EngineConfig
+from scheduling.engine.entry import Claimed, End, Entry, Stage
+from scheduling.engine.messages import Bundle, Failure, Kind, Outcome
+from scheduling.engine.policy import FairClock
+from scheduling.jobtypes.tilefiles import from_ranges
+from scheduling.states import JobState
+
+_KIND = {Stage.PLAN: Kind.PLAN, Stage.TILES: Kind.TILES, Stage.FINISH: Kind.FINISH}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A bundle under way."""
+
+    bundle: Bundle
+    job: int
+    user: int
+    queue: str
+    guess_s: float
+    sent_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """A bundle to be submitted."""
+
+    bundle: Bundle
+    queue: str
+    #: Planning, finishing and a user's only bundle overtake the others.
+    is_first: bool
+
+
+class Ledger:
+    """Running jobs and their bundles. Times are seconds of the loop's monotonic clock."""
+
+    def __init__(self, config: EngineConfig, term: int) -> None:
+        self._config = config
+        self._term = term
+        self._entries: dict[int, Entry] = {}
+        self._sent: dict[str, Sent] = {}
+        self._clocks: dict[str, FairClock] = {}
+        #: Outcomes that were not of a bundle under way: late, double or of another claim.
+        self.stale = 0
+
+    def add(self, claimed: Claimed) -> None:
+        """Take on a claimed job."""
+        self._entries[claimed.job] = Entry(claimed=claimed)
+        self._clock(claimed.queue).set_weight(claimed.user, claimed.weight)
+
+    def drop(self, job: int) -> None:
+        """Forget a job: it ended, or is not ours any more."""
+        entry = self._entries.pop(job, None)
+        for bundle in entry.bundles if entry else ():
+            self._sent.pop(bundle, None)
+
+    @property
+    def jobs(self) -> frozenset[int]:
+        """Keys of the jobs taken on."""
+        return frozenset(self._entries)
+
+    @property
+    def under_way(self) -> int:
+        """Number of bundles sent and not come back."""
+        return len(self._sent)
+
+    def virtual_times(self) -> dict[int, float]:
+        """Virtual seconds by user, over all queues."""
+        times: dict[int, float] = {}
+        for clock in self._clocks.values():
+            for user, seconds in clock.times.items():
+                times[user] = times.get(user, 0.0) + seconds
+        return times
+
+    # -- what goes out
+
+    def dispatch(self, now: float, processes: dict[str, int]) -> Iterator[Dispatch]:
+        """Bundles to send now, fairest first, as long as a queue has room for `bundles_per_process` each."""
+        for queue, count in processes.items():
+            room = count * self._config.bundles_per_process - sum(sent.queue == queue for sent in self._sent.values())
+            ready = [entry for entry in self._entries.values() if entry.claimed.queue == queue and entry.is_ready(now)]
+            self._clock(queue).contend(entry.claimed.user for entry in self._entries.values() if self._has_work(entry, queue))
+            while room > 0 and ready:
+                entry = self._next(queue, ready)
+                yield self._send(entry, now, count)
+                room -= 1
+                ready = [entry for entry in ready if entry.is_ready(now)]
+
+    def _next(self, queue: str, ready: list[Entry]) -> Entry:
+        """The least virtual time goes first, among users and then among the user's jobs."""
+        user = self._clock(queue).next_of({entry.claimed.user for entry in ready})
+        return min((e for e in ready if e.claimed.user == user), key=lambda e: (e.virtual_s, e.claimed.job))
+
+    def _send(self, entry: Entry, now: float, processes: int) -> Dispatch:
+        claimed, kind = entry.claimed, _KIND[entry.stage]
+        tiles = entry.take(now, self._config.time_box_s, processes) if kind is Kind.TILES else ()
+        bundle = Bundle(
+            id=uuid4().hex,
+            kind=kind,
+            term=self._term,
+            epoch=claimed.epoch,
+            spec=claimed.spec,
+            time_box_s=self._config.time_box_s,
+            tiles=tiles,
+            batch=entry.batch,
+            tiles_total=entry.tiles_total or 0,
+            step=entry.step,
+        )
+        is_first = kind is not Kind.TILES or not any(sent.user == claimed.user for sent in self._sent.values())
+        guess_s = entry.guess_s(kind, len(tiles), self._config.time_box_s)
+        self._sent[bundle.id] = Sent(bundle=bundle, job=claimed.job, user=claimed.user, queue=claimed.queue, guess_s=guess_s, sent_at=now)
+        entry.bundles.add(bundle.id)
+        self._charge(entry, guess_s)
+        return Dispatch(bundle=bundle, queue=claimed.queue, is_first=is_first)
+
+    # -- what comes back
+
+    def settle(self, outcome: Outcome, now: float) -> None:
+        """Take an outcome in; one that is not of a bundle under way changes nothing and is counted."""
+        sent = self._sent.get(outcome.bundle)
+        if sent is None or sent.bundle.epoch != outcome.epoch:
+            self.stale += 1
+            return
+        del self._sent[outcome.bundle]
+        entry = self._entries[sent.job]
+        entry.bundles.discard(outcome.bundle)
+        if outcome.is_lost:
+            self._lose(entry, sent.bundle, now)
+            return
+        self._charge(entry, outcome.seconds - sent.guess_s)
+        self._take_in(entry, sent.bundle, outcome, now)
+
+    def _take_in(self, entry: Entry, bundle: Bundle, outcome: Outcome, now: float) -> None:
+        if bundle.kind is Kind.TILES and entry.stage is not Stage.PLAN:
+            entry.mark_done(outcome.done)
+            entry.give_back(bundle.tiles)
+            if outcome.done:
+                entry.measure(len(outcome.done), outcome.seconds)
+        entry.warnings += [warning for warning in outcome.warnings if warning not in entry.warnings]
+        if outcome.failure is not None:
+            self._fail(entry, outcome.failure, now)
+        elif outcome.is_gone:
+            entry.stage = Stage.PLAN
+            self._fail(entry, Failure(message="The folder of the job's tiles or results is not there."), now)
+        elif outcome.plan is not None:
+            plan = outcome.plan
+            entry.batch, entry.seconds_per_tile = plan.batch, plan.seconds_per_tile
+            entry.warnings += [warning for warning in plan.warnings if warning not in entry.warnings]
+            entry.plan(plan.tiles_total, from_ranges(plan.finished))
+        elif outcome.artifacts is not None and not entry.is_over:
+            entry.finish_as(JobState.SUCCEEDED, artifacts=outcome.artifacts)
+        elif outcome.next_step is not None:
+            entry.step = outcome.next_step
+
+    def _fail(self, entry: Entry, failure: Failure, now: float) -> None:
+        """Try again after a while, or fail the job: after as many tries as configured, or at once when it says so."""
+        tries = entry.tries[failure.tile] = entry.tries.get(failure.tile, 0) + 1
+        if failure.is_final or tries >= self._config.tile_tries:
+            where = "" if failure.tile is None else f"Tile {failure.tile}: "
+            often = "" if failure.is_final else f" (tried {tries} times)"
+            if not entry.is_over:
+                entry.finish_as(JobState.FAILED, error=f"{where}{failure.message}{often}", traceback=failure.traceback)
+            return
+        waits = self._config.tile_backoff_s
+        entry.not_before[failure.tile] = now + waits[min(tries, len(waits)) - 1]
+
+    def _lose(self, entry: Entry, bundle: Bundle, now: float) -> None:
+        """A worker process died with this bundle: find what it finished; its tiles go alone, and alone they are charged."""
+        entry.alone.update(bundle.tiles)
+        if len(bundle.tiles) <= 1:
+            tile = bundle.tiles[0] if bundle.tiles else None
+            self._fail(entry, Failure(message="the worker process died while computing it", tile=tile), now)
+        entry.stage = Stage.PLAN
+
+    def lose_unnamed(self, held: frozenset[str], now: float) -> int:
+        """Bundles sent a while ago that nobody holds are lost, charged to no tile; how many."""
+        late = [sent for sent in self._sent.values() if now - sent.sent_at > self._config.lost_after_s and sent.bundle.id not in held]
+        for job in {sent.job for sent in late}:
+            self._entries[job].stage = Stage.PLAN
+        for sent in late:
+            del self._sent[sent.bundle.id]
+            self._entries[sent.job].bundles.discard(sent.bundle.id)
+        return len(late)
+
+    def lose_everything(self) -> None:
+        """Redis was restarted: nothing sent before can be relied on."""
+        self._sent.clear()
+        for entry in self._entries.values():
+            entry.lose_all()
+
+    def unsend(self, bundle: Bundle) -> None:
+        """A bundle could not be submitted after all."""
+        sent = self._sent.pop(bundle.id, None)
+        if sent is not None:
+            entry = self._entries[sent.job]
+            entry.bundles.discard(bundle.id)
+            entry.give_back(bundle.tiles)
+            self._charge(entry, -sent.guess_s)
+
+    # -- what the store is told
+
+    def cancel(self, job: int) -> None:
+        """Send nothing more of this job."""
+        self._entries[job].is_cancelled = True
+
+    def ends(self) -> list[End]:
+        """Jobs that are over and of which nothing is under way any more."""
+        for entry in self._entries.values():
+            if entry.is_cancelled and entry.end is None and not entry.bundles:
+                entry.finish_as(JobState.CANCELLED, error="cancelled")
+        return [entry.end for entry in self._entries.values() if entry.end is not None and not entry.bundles]
+
+    def stopping(self) -> list[Claimed]:
+        """Jobs that are over while bundles of them are still under way."""
+        return [entry.claimed for entry in self._entries.values() if entry.is_over and entry.bundles]
+
+    def planned(self) -> list[Entry]:
+        """Entries that have a progress to show."""
+        return [entry for entry in self._entries.values() if entry.tiles_total is not None]
+
+    # -- inside
+
+    def _has_work(self, entry: Entry, queue: str) -> bool:
+        return entry.claimed.queue == queue and not entry.is_over
+
+    def _charge(self, entry: Entry, seconds: float) -> None:
+        entry.virtual_s += seconds
+        self._clock(entry.claimed.queue).charge(entry.claimed.user, seconds)
+
+    def _clock(self, queue: str) -> FairClock:
+        return self._clocks.setdefault(queue, FairClock())

@@ -1,0 +1,196 @@
+"""The scheduler's loop: take outcomes, settle them, reconcile with the database, dispatch. One step is `run_once`.
+
+Decisions are recomputed from facts on every pass; messages only wake the loop, which also wakes by itself each second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+from django.db import close_old_connections
+from redis import RedisError
+
+from scheduling import events
+from scheduling.engine import trash
+from scheduling.engine.config import EngineConfig
+from scheduling.engine.entry import Claimed, Entry
+from scheduling.engine.inbox import Inbox
+from scheduling.engine.lease import Lease
+from scheduling.engine.ledger import Ledger
+from scheduling.engine.messages import Kind, Outcome
+from scheduling.engine.policy import Limits
+from scheduling.engine.pool import Pool, PoolUnavailable
+from scheduling.engine.reporting import ProgressReporter
+from scheduling.engine.store.claims import take_over_jobs
+from scheduling.engine.store.ends import save_progress
+from scheduling.engine.store.leader import Pass, reconcile
+from scheduling.jobtypes.base import JobSpec
+
+logger = logging.getLogger(__name__)
+
+#: Soon enough for what the reporter had to hold back.
+SOON_S = 0.1
+REDIS_AWAY_S = 0.5
+
+
+class SchedulerLoop:
+    """The leader of one term at work."""
+
+    def __init__(self, *, config: EngineConfig, lease: Lease, inbox: Inbox, pool: Pool) -> None:
+        self._config, self._lease, self._inbox, self._pool = config, lease, inbox, pool
+        self._ledger = Ledger(config, lease.term)
+        self._reporter = ProgressReporter(config)
+        self._processes: dict[str, int] = {}
+        self._redis_run: str | None = None
+        self._counted: Counter[str] = Counter()
+        self._ticked_at = float("-inf")
+        self._is_dirty = True
+
+    def begin(self) -> None:
+        """Carry on what ran under earlier leaders. Raises Deposed."""
+        with self._lease.transaction():
+            taken = take_over_jobs(self._lease)
+        for claimed in taken:
+            self._take_on(claimed)
+        logger.info("leading", extra={"action": "leading", "term": self._lease.term, "taken_over": len(taken)})
+
+    def run_once(self, timeout_s: float | None = None) -> bool:
+        """One step; waits at most `timeout_s` (None: until the next tick) for something to do. Whether there was something.
+
+        Raises Deposed when another scheduler leads.
+        """
+        outcomes, is_poked = self._listen(self._patience() if timeout_s is None else timeout_s)
+        now = time.monotonic()
+        for outcome in outcomes:
+            self._ledger.settle(outcome, now)
+        if is_tick := now - self._ticked_at >= self._config.tick_s:
+            self._ticked_at = now
+            self._look_around(now)
+        if is_poked or is_tick or self._is_dirty or self._ledger.ends():
+            self._is_dirty = self._reconcile().has_decided
+        self._report(time.monotonic())
+        sent = self._dispatch(time.monotonic())
+        return bool(outcomes or is_poked or self._is_dirty or sent)
+
+    def _listen(self, timeout_s: float) -> tuple[list[Outcome], bool]:
+        try:
+            found, is_poked = self._inbox.take(self._lease.term, timeout_s=timeout_s)
+        except RedisError as error:
+            logger.warning("Redis is away: %s", error, extra={"action": "redis_away"})
+            time.sleep(REDIS_AWAY_S if timeout_s else 0)
+            return [], False
+        return [Outcome.from_json(outcome) for outcome in found], is_poked
+
+    def _patience(self) -> float:
+        """How long to wait: not at all when there is more to do, briefly when something is held back, else until the tick."""
+        if self._is_dirty:
+            return 0.0
+        until_tick = max(0.0, self._ticked_at + self._config.tick_s - time.monotonic())
+        return min(SOON_S, until_tick) if self._reporter.has_untold(self._ledger.planned()) else until_tick
+
+    # -- once a tick
+
+    def _look_around(self, now: float) -> None:
+        """See which workers live, whether Redis is still the same, and which bundles nobody holds."""
+        close_old_connections()
+        try:
+            workers = [worker for worker in self._pool.workers() if worker.is_taking_work]
+            self._processes = dict(sum((Counter(dict.fromkeys(w.queues, w.processes)) for w in workers), Counter()))
+            self._notice_redis_restart()
+            if self._ledger.under_way:
+                self._count(lost_bundles=self._ledger.lose_unnamed(self._pool.held(), now))
+            self._flush_counters()
+        except (PoolUnavailable, RedisError) as error:
+            logger.warning("workers are not to be seen: %s", error, extra={"action": "workers_unknown"})
+
+    def _notice_redis_restart(self) -> None:
+        run = self._inbox.run_id()
+        if self._redis_run not in {None, run}:
+            logger.warning("Redis was restarted; looking at the disk again", extra={"action": "redis_restarted"})
+            self._ledger.lose_everything()
+        self._redis_run = run
+
+    def _count(self, **amounts: int) -> None:
+        self._counted.update({name: amount for name, amount in amounts.items() if amount})
+
+    def _flush_counters(self) -> None:
+        self._count(stale_outcomes=self._ledger.stale)
+        self._ledger.stale = 0
+        if self._counted:
+            self._inbox.count(**self._counted)
+            self._counted.clear()
+
+    # -- with the database
+
+    def _reconcile(self) -> Pass:
+        limits = Limits(
+            max_workers=self._config.max_workers, max_active_users=self._config.max_active_users, queues=frozenset(self._processes)
+        )
+        ends = self._ledger.ends()
+        result = reconcile(self._lease, ends, self._ledger.jobs, limits, self._ledger.virtual_times())
+        for end in ends:
+            self._ledger.drop(end.job)
+            self._reporter.forget(end.job)
+        self._count(stale_ends=len(ends) - len(result.ended), jobs_ended=len(result.ended), jobs_started=len(result.claimed))
+        for digest in result.digests:
+            trash.discard_tiles(self._config.data_dir, digest)
+        for claimed in result.claimed:
+            self._take_on(claimed)
+        for job in result.cancel & self._ledger.jobs:
+            self._ledger.cancel(job)
+            self._is_dirty = True
+        self._stop_what_is_over()
+        return result
+
+    def _take_on(self, claimed: Claimed) -> None:
+        """The claim makes the job's folders; a worker never does, and takes their absence as the job's end."""
+        self._make_folders(claimed.spec)
+        self._ledger.add(claimed)
+
+    def _make_folders(self, spec: JobSpec) -> None:
+        for folder in (self._config.data_dir / "results" / spec.id, self._config.data_dir / "tiles" / spec.digest):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _stop_what_is_over(self) -> None:
+        for claimed in self._ledger.stopping():
+            try:
+                self._pool.stop(claimed.spec.id, claimed.epoch)
+            except PoolUnavailable as error:
+                logger.info("queued bundles will run out: %s", error, extra={"action": "stop_missed", "job_id": claimed.spec.id})
+
+    # -- progress and work
+
+    def _report(self, now: float) -> None:
+        entries = self._ledger.planned()
+        for entry in self._reporter.for_browser(entries, now):
+            self._tell_browser(entry)
+        due = self._reporter.for_database(entries, now)
+        if due:
+            with self._lease.transaction():
+                save_progress(due)
+
+    @staticmethod
+    def _tell_browser(entry: Entry) -> None:
+        claimed = entry.claimed
+        progress = events.JobProgress(
+            id=claimed.spec.id, attempt=claimed.attempt, tiles_processed=entry.progress, tiles_total=entry.tiles_total
+        )
+        events.progress_made(claimed.user, claimed.workflow, [progress])
+
+    def _dispatch(self, now: float) -> int:
+        """Send what the queues have room for; how many bundles."""
+        sent = 0
+        for dispatch in self._ledger.dispatch(now, self._processes):
+            if dispatch.bundle.kind is Kind.PLAN:
+                self._make_folders(dispatch.bundle.spec)
+            try:
+                self._pool.submit(dispatch.bundle, queue=dispatch.queue, is_first=dispatch.is_first)
+            except PoolUnavailable as error:
+                logger.warning("a bundle could not be sent: %s", error, extra={"action": "bundle_unsent"})
+                self._ledger.unsend(dispatch.bundle)
+                break
+            sent += 1
+        self._count(bundles_sent=sent)
+        return sent

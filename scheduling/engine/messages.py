@@ -1,0 +1,124 @@
+"""What travels between the leader and the workers: bundles out, outcomes back. Plain values, JSON on the wire. No Django."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from scheduling.jobtypes.base import JobSpec
+
+
+class Kind(StrEnum):
+    """What a bundle asks for."""
+
+    #: Count the tiles, and say which are finished already.
+    PLAN = "plan"
+    #: Compute tiles.
+    TILES = "tiles"
+    #: Carry out steps that make the artifacts.
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Work sent to a worker at once."""
+
+    id: str
+    kind: Kind
+    #: The leader's term: the outcome goes to the inbox of this term.
+    term: int
+    #: The claim that the work belongs to.
+    epoch: int
+    spec: JobSpec
+    time_box_s: float
+    #: TILES: indices, in multiples of `batch`.
+    tiles: tuple[int, ...] = ()
+    batch: int = 1
+    #: FINISH: how many tiles the artifacts are made from, and the first step to carry out.
+    tiles_total: int = 0
+    step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Bundle:
+        """Inverse of to_json."""
+        return cls(**{**data, "kind": Kind(data["kind"]), "spec": JobSpec.from_json(data["spec"]), "tiles": tuple(data["tiles"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Something raised on the worker."""
+
+    message: str
+    traceback: str = ""
+    #: The tile that raised; None when it was not a tile.
+    tile: int | None = None
+    #: A retry would not help: the job type says so.
+    is_final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The answer to a PLAN bundle."""
+
+    tiles_total: int
+    batch: int
+    seconds_per_tile: float
+    warnings: tuple[str, ...] = ()
+    #: Finished tiles, as half-open ranges.
+    finished: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a bundle."""
+
+    bundle: str
+    #: The job's uuid.
+    job: str
+    epoch: int
+    worker: str = ""
+    #: Worker-seconds that the bundle took.
+    seconds: float = 0.0
+    #: TILES: indices now finished.
+    done: tuple[int, ...] = ()
+    plan: Planned | None = None
+    #: FINISH: the step to go on with; None when the artifacts are complete.
+    next_step: int | None = None
+    #: FINISH, complete: [{"name", "size", "sha256"}].
+    artifacts: tuple[dict[str, Any], ...] | None = None
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    #: The job's folder is not there: the job was deleted or taken away.
+    is_gone: bool = False
+    #: The worker's process died, or the bundle came too late to be started.
+    is_lost: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Outcome:
+        """Inverse of to_json."""
+        plan, failure, artifacts = data["plan"], data["failure"], data["artifacts"]
+        return cls(
+            **{
+                **data,
+                "done": tuple(data["done"]),
+                "plan": _plan_from(plan) if plan else None,
+                "failure": Failure(**failure) if failure else None,
+                "artifacts": None if artifacts is None else tuple(artifacts),
+                "warnings": tuple(data["warnings"]),
+            }
+        )
+
+
+def _plan_from(data: dict[str, Any]) -> Planned:
+    finished = tuple((start, stop) for start, stop in data["finished"])
+    return Planned(**{**data, "warnings": tuple(data["warnings"]), "finished": finished})
+

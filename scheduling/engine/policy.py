@@ -1,0 +1,190 @@
+"""What runs next: rules of lanes, active users, workers and fair shares as pure functions.
+
+Frozen values in and out; no Django, no clock, no I/O. The loop, the tests and any simulation call the same code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slot:
+    """A user who is active."""
+
+    user: int
+    since: datetime
+    has_unfinished: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A user who queues for a slot."""
+
+    user: int
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A job that runs."""
+
+    job: int
+    user: int
+    lane: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The first unfinished job of a lane, waiting. `job` orders by submission."""
+
+    job: int
+    user: int
+    lane: str
+    queue: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """The facts that a decision needs. `heads` hold those of active users and of the users first in the queue."""
+
+    slots: tuple[Slot, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    running: tuple[Running, ...] = ()
+    heads: tuple[Head, ...] = ()
+    virtual_times: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What may be used."""
+
+    max_workers: int
+    max_active_users: int
+    #: Queues that a live worker serves.
+    queues: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A job to be started, and why it was its turn."""
+
+    job: int
+    user: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decisions:
+    """What to do now, in this order: give up slots, admit users, claim jobs."""
+
+    release: tuple[int, ...] = ()
+    admit: tuple[int, ...] = ()
+    claim: tuple[Claim, ...] = ()
+
+
+def decide(snapshot: Snapshot, limits: Limits) -> Decisions:
+    """Decide from facts alone; the same snapshot always gives the same decisions."""
+    release = tuple(slot.user for slot in snapshot.slots if not slot.has_unfinished)
+    kept = [slot.user for slot in snapshot.slots if slot.has_unfinished]
+    queue = sorted(snapshot.waiting, key=lambda waiting: (waiting.since, waiting.user))
+    admit = tuple(waiting.user for waiting in queue[: max(0, limits.max_active_users - len(kept))])
+    return Decisions(release=release, admit=admit, claim=_claims(snapshot, limits, {*kept, *admit}))
+
+
+def _claims(snapshot: Snapshot, limits: Limits, active: set[int]) -> tuple[Claim, ...]:
+    running = Counter(job.user for job in snapshot.running)
+    ready = _ready_by_user(snapshot, limits, active)
+    claims: list[Claim] = []
+    for _ in range(limits.max_workers - len(snapshot.running)):
+        if not ready:
+            break
+        user = min(ready, key=lambda u: (running[u], snapshot.virtual_times.get(u, 0.0), u))
+        head = ready[user].pop()
+        claims.append(Claim(job=head.job, user=user, reason=f"head of its branch; its user had {running[user]} jobs running"))
+        running[user] += 1
+        if not ready[user]:
+            del ready[user]
+    return tuple(claims)
+
+
+def _ready_by_user(snapshot: Snapshot, limits: Limits, active: set[int]) -> dict[int, list[Head]]:
+    """Heads that may start, by user, the oldest last (so that pop takes it). Filters come before limits."""
+    busy = {job.lane for job in snapshot.running}
+    ready: dict[int, list[Head]] = {}
+    for head in sorted(snapshot.heads, key=lambda head: -head.job):
+        if head.user in active and head.lane not in busy and head.queue in limits.queues:
+            ready.setdefault(head.user, []).append(head)
+    return ready
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What a waiting job's reason is computed from."""
+
+    is_scheduler_alive: bool
+    #: The unfinished job before it in its lane, as (job_id, branch).
+    behind: tuple[str, str] | None
+    #: (position, number of waiting users) of its user; None when the user is active.
+    user_position: tuple[int, int] | None
+    queue: str
+    queues_served: frozenset[str]
+
+
+def waiting_reason(situation: Situation) -> str:
+    """Why a PENDING job does not run."""
+    if not situation.is_scheduler_alive:
+        return "scheduler is not running"
+    if situation.behind is not None:
+        job_id, branch = situation.behind
+        return f"behind job {job_id} in branch {branch}"
+    if situation.user_position is not None:
+        position, waiting = situation.user_position
+        return f"waiting for a user slot, position {position} of {waiting}"
+    if situation.queue not in situation.queues_served and situation.queue != "cpu":
+        return f"waiting for a {situation.queue} worker"
+    return "waiting for a worker"
+
+
+class FairClock:
+    """Virtual time by user: worker-seconds ÷ weight. The next bundle goes to the least.
+
+    A bundle is charged as a guess when it is sent and corrected when it ends; one that is lost stays charged its guess.
+    Who comes back from having had nothing to send starts at max(own, minimum): no credit for idling, no debt forgiven.
+    (Fair queuing with unknown service time, as in the Kubernetes API server.)
+    """
+
+    def __init__(self, times: Mapping[int, float] | None = None) -> None:
+        self._times: dict[int, float] = dict(times or {})
+        self._weights: dict[int, float] = {}
+        self._contending: frozenset[int] = frozenset()
+        #: The least virtual time of contending users so far; never goes back.
+        self._floor = 0.0
+
+    @property
+    def times(self) -> dict[int, float]:
+        """Virtual seconds by user."""
+        return dict(self._times)
+
+    def set_weight(self, user: int, weight: float) -> None:
+        """A user of weight 2 gets twice the worker-seconds of one of weight 1."""
+        self._weights[user] = weight
+
+    def contend(self, users: Iterable[int]) -> None:
+        """Say who has something to send now; newcomers are lifted to the least time of those who were sending."""
+        now = frozenset(users)
+        self._floor = max(self._floor, min((self._times.get(user, 0.0) for user in now & self._contending), default=self._floor))
+        for user in now - self._contending:
+            self._times[user] = max(self._times.get(user, 0.0), self._floor)
+        self._contending = now
+
+    def next_of(self, users: Iterable[int]) -> int:
+        """The user with the least virtual time (tie: the lower key). Raises ValueError when there is none."""
+        return min(users, key=lambda user: (self._times.get(user, 0.0), user))
+
+    def charge(self, user: int, seconds: float) -> None:
+        """Add worker-seconds (negative: correct a guess)."""
+        self._times[user] = self._times.get(user, 0.0) + seconds / self._weights.get(user, 1.0)

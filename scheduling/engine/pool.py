@@ -1,0 +1,112 @@
+"""Where bundles go: to Celery workers on any hosts. The pool carries; what runs and in which order is decided before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
+
+from scheduling.engine import presence
+from scheduling.engine.messages import Bundle, Outcome
+from scheduling.jobtypes.base import WorkerSettings
+from scheduling.tasks import bundle as bundle_task
+from scheduling.tasks import run, stop_key
+
+EXPIRES_S = 60
+STOP_KEPT_S = 3600
+#: How kombu names the list of a queue's lower priority.
+PRIORITY_SEPARATOR = "\x06\x16"
+FIRST, LATER = 0, 1
+
+
+class PoolUnavailable(Exception):
+    """The broker cannot be reached; nothing was sent."""
+
+
+class Pool(Protocol):
+    """What the loop needs of a pool."""
+
+    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
+        """Send a bundle; `is_first` overtakes the others. Raises PoolUnavailable."""
+
+    def stop(self, job: str, epoch: int) -> None:
+        """Let bundles of this claim that have not begun come back unworked."""
+
+    def workers(self) -> list[presence.Heartbeat]:
+        """Live workers. Raises PoolUnavailable."""
+
+    def held(self) -> frozenset[str]:
+        """Bundles that wait in a queue or that a live worker names. Raises PoolUnavailable."""
+
+
+class CeleryPool:
+    """Celery over Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
+        """As Pool.submit."""
+        try:
+            bundle_task.apply_async(
+                args=[bundle.to_json()], task_id=bundle.id, queue=queue, priority=FIRST if is_first else LATER, expires=EXPIRES_S
+            )
+        except (OperationalError, RedisError, OSError) as error:
+            raise PoolUnavailable(str(error)) from error
+
+    def stop(self, job: str, epoch: int) -> None:
+        """As Pool.stop."""
+        try:
+            self._redis.set(stop_key(job, epoch), "1", ex=STOP_KEPT_S)
+        except RedisError as error:
+            raise PoolUnavailable(str(error)) from error
+
+    def workers(self) -> list[presence.Heartbeat]:
+        """As Pool.workers."""
+        try:
+            return presence.live(self._redis)
+        except RedisError as error:
+            raise PoolUnavailable(str(error)) from error
+
+    def held(self) -> frozenset[str]:
+        """As Pool.held."""
+        workers = self.workers()
+        named = {bundle for worker in workers for bundle in worker.bundles}
+        return frozenset(named | self._queued({queue for worker in workers for queue in worker.queues} | {"cpu"}))
+
+    def _queued(self, queues: set[str]) -> set[str]:
+        keys = [key for queue in queues for key in (queue, f"{queue}{PRIORITY_SEPARATOR}{LATER}")]
+        try:
+            lists = [cast("Sequence[bytes]", self._redis.lrange(key, 0, -1)) for key in keys]
+        except RedisError as error:
+            raise PoolUnavailable(str(error)) from error
+        return {json.loads(message)["headers"]["id"] for messages in lists for message in messages}
+
+
+class InlinePool:
+    """Carries bundles out at once, in this process; for tests of the loop that need no broker."""
+
+    def __init__(self, settings: WorkerSettings, processes: int = 2) -> None:
+        self.settings = settings
+        self.outcomes: list[Outcome] = []
+        self._stopped: set[tuple[str, int]] = set()
+        self._processes = processes
+
+    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:  # noqa: ARG002
+        """Run it now; the outcome waits in `outcomes`."""
+        self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
+
+    def stop(self, job: str, epoch: int) -> None:
+        """As Pool.stop."""
+        self._stopped.add((job, epoch))
+
+    def workers(self) -> list[presence.Heartbeat]:
+        """One worker that is always there."""
+        return [presence.Heartbeat(name="inline", queues=("cpu",), processes=self._processes, state="idle", bundles=(), heartbeat="")]
+
+    def held(self) -> frozenset[str]:
+        """Nothing is ever under way between two calls."""
+        return frozenset(outcome.bundle for outcome in self.outcomes)

@@ -1,0 +1,74 @@
+"""Which workers live: each writes a heartbeat to Redis every second, which expires by Redis's own clock. No Django."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from redis import Redis
+
+NAMES = "workers"
+BEAT_S = 1.0
+EXPIRES_S = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """What a worker says of itself."""
+
+    name: str
+    queues: tuple[str, ...]
+    #: Processes that compute tiles.
+    processes: int
+    #: "idle", "running" or "stopping".
+    state: str
+    #: Bundles received and not yet ended.
+    bundles: tuple[str, ...]
+    #: UTC, ISO 8601.
+    heartbeat: str
+
+    @property
+    def is_taking_work(self) -> bool:
+        """A worker that stops finishes what it has and takes nothing new."""
+        return self.state != "stopping"
+
+
+def beat(redis: Redis, heartbeat: Heartbeat) -> None:
+    """Say that this worker lives."""
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.sadd(NAMES, heartbeat.name)
+        pipe.set(_key(heartbeat.name), json.dumps(asdict(heartbeat)), ex=EXPIRES_S)
+        pipe.execute()
+
+
+def leave(redis: Redis, name: str) -> None:
+    """Say that this worker has ended."""
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.srem(NAMES, name)
+        pipe.delete(_key(name))
+        pipe.execute()
+
+
+def live(redis: Redis) -> list[Heartbeat]:
+    """The workers heard of in the last seconds, by name; forgets the others."""
+    names = sorted(name.decode() for name in cast("set[bytes]", redis.smembers(NAMES)))
+    values = cast("Sequence[bytes | None]", redis.mget([_key(name) for name in names])) if names else []
+    gone = [name for name, value in zip(names, values, strict=True) if value is None]
+    if gone:
+        redis.srem(NAMES, *gone)
+    return [_parse(json.loads(value)) for value in values if value is not None]
+
+
+def queues_served(workers: Iterable[Heartbeat]) -> frozenset[str]:
+    """Queues from which some worker takes work."""
+    return frozenset(queue for worker in workers if worker.is_taking_work for queue in worker.queues)
+
+
+def _parse(data: dict[str, Any]) -> Heartbeat:
+    return Heartbeat(**{**data, "queues": tuple(data["queues"]), "bundles": tuple(data["bundles"])})
+
+
+def _key(name: str) -> str:
+    return f"worker:{name}"

@@ -1,0 +1,48 @@
+"""The leader's moves of slots: a row for each active user, unique by user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from scheduling import events
+from scheduling.engine.lease import Lease
+from scheduling.engine.store.log import user_event
+from scheduling.engine.store.users import has_unfinished, lock_users
+from scheduling.models import Event, Job, User, UserSlot
+
+
+def lock_concerned(ends: Iterable[int], max_active_users: int) -> None:
+    """Lock the rows of all users whom a pass may touch: active ones, the first in the queue, owners of jobs that end.
+
+    All at once and in order of key, before any other row, so that the leader and the web process never wait for each other.
+    """
+    active = UserSlot.objects.values_list("user_id", flat=True)
+    queue = User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True)[:max_active_users]
+    owners = Job.objects.filter(pk__in=list(ends)).values_list("owner_id", flat=True)
+    lock_users({*active, *queue, *owners})
+
+
+def release_slots(lease: Lease, users: Iterable[int]) -> set[int]:
+    """Take the slots of users whose work has ended; not of one who has submitted more meanwhile. The users released."""
+    released = {user for user in lock_users(users) if not has_unfinished(user)}
+    UserSlot.objects.filter(user_id__in=released).delete()
+    User.objects.filter(pk__in=released).update(waiting_since=None)
+    Event.objects.bulk_create(user_event("user.released", user, reason="all jobs have ended", term=lease.term) for user in released)
+    if released:
+        events.queue_changed()
+    return released
+
+
+def admit_users(lease: Lease, users: Iterable[int], now: datetime) -> set[int]:
+    """Give slots to users who wait; a user who has nothing unfinished any more leaves the queue instead. The users admitted."""
+    admitted: set[int] = set()
+    for key, user in lock_users(users).items():
+        if user.waiting_since is not None and has_unfinished(key):
+            UserSlot.objects.get_or_create(user=user, defaults={"since": now, "term": lease.term})
+            admitted.add(key)
+    User.objects.filter(pk__in=list(users)).update(waiting_since=None)
+    Event.objects.bulk_create(user_event("user.admitted", user, reason="longest waiting", term=lease.term) for user in admitted)
+    if users:
+        events.queue_changed()
+    return admitted

@@ -1,0 +1,36 @@
+"""User rows: locked first by whatever adds or ends a user's unfinished work, or changes the slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from scheduling.models import Job, User, UserSlot
+from scheduling.states import UNFINISHED
+
+
+def lock_users(keys: Iterable[int]) -> dict[int, User]:
+    """Lock these users' rows, in order of key so that two lockers never wait for each other. Inside a transaction."""
+    return {user.pk: user for user in User.objects.select_for_update().filter(pk__in=set(keys)).order_by("pk")}
+
+
+def has_unfinished(user_key: int) -> bool:
+    """Whether the user has a PENDING or RUNNING job."""
+    return Job.objects.filter(owner_id=user_key, state__in=UNFINISHED).exists()
+
+
+def refresh_waiting(user: User, now: datetime) -> bool:
+    """Bring `waiting_since` of a locked user in line with the facts; True when it changed.
+
+    Set when the user has unfinished work, no slot, and is not waiting yet; cleared when nothing is unfinished. It is never moved.
+    """
+    since = user.waiting_since
+    if not has_unfinished(user.pk):
+        since = None
+    elif since is None and not UserSlot.objects.filter(user=user).exists():
+        since = now
+    if since == user.waiting_since:
+        return False
+    user.waiting_since = since
+    user.save(update_fields=["waiting_since"])
+    return True

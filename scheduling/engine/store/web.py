@@ -1,0 +1,79 @@
+"""What the web process may write: new work, PENDING → CANCELLED, FAILED | CANCELLED → PENDING, a request to cancel.
+
+Every function runs inside the caller's transaction, with the owner's row locked, and moves rows by guarded UPDATEs: a move
+that a faster writer has made impossible changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import F
+
+from scheduling import events
+from scheduling.engine.store.log import job_event, workflow_event
+from scheduling.engine.store.users import refresh_waiting
+from scheduling.engine.store.workflows import refresh_workflow
+from scheduling.models import Event, Job, User, Workflow
+from scheduling.states import RETRYABLE, BranchScope, JobState
+
+
+def lane_of(workflow: Workflow, branch: str) -> str:
+    """What the branch runs serially with: its workflow's other jobs, or all of the user's in that branch."""
+    owner = f"u{workflow.owner_id}" if workflow.branch_scope == BranchScope.USER else f"w{workflow.pk}"
+    return f"{owner}/{branch}"
+
+
+def insert_workflow(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime) -> None:
+    """Insert a workflow and its jobs in order; the user queues for a slot if it has none. `user` is locked."""
+    workflow.save(force_insert=True)
+    for job in jobs:
+        job.workflow, job.lane = workflow, lane_of(workflow, job.branch)
+    Job.objects.bulk_create(jobs)
+    submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), branches=len({job.branch for job in jobs}))
+    Event.objects.bulk_create([submitted])
+    events.workflow_changed(user.pk, workflow.uuid)
+    if refresh_waiting(user, now):
+        events.queue_changed()
+
+
+def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str, reason: str = "") -> int:
+    """Cancel waiting jobs at once and ask for the end of running ones; how many of them that were unfinished. `user` is locked."""
+    keys = [job.pk for job in jobs]
+    asked = Job.objects.filter(pk__in=keys, state=JobState.RUNNING).update(cancel_requested=True)
+    waiting = [job for job in Job.objects.select_for_update().filter(pk__in=keys, state=JobState.PENDING)]
+    error = reason or f"cancelled by {actor}"
+    cancelled = Job.objects.filter(pk__in=[job.pk for job in waiting], state=JobState.PENDING).update(
+        state=JobState.CANCELLED, finished_at=now, error=error
+    )
+    Event.objects.bulk_create([job_event("job.cancelled", job, workflow.uuid, actor=actor, reason=error) for job in waiting])
+    if asked:
+        Event.objects.bulk_create([workflow_event("workflow.cancel_requested", workflow, actor=actor, running=asked)])
+    _settle(user, workflow, now, actor)
+    return asked + cancelled
+
+
+def retry_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str) -> int:
+    """Put FAILED and CANCELLED jobs back to PENDING as their next attempt, finished tiles kept; how many. `user` is locked."""
+    found = list(Job.objects.select_for_update().filter(pk__in=[job.pk for job in jobs], state__in=RETRYABLE))
+    changed = Job.objects.filter(pk__in=[job.pk for job in found], state__in=RETRYABLE).update(
+        state=JobState.PENDING,
+        attempt=F("attempt") + 1,
+        cancel_requested=False,
+        error="",
+        traceback="",
+        started_at=None,
+        finished_at=None,
+    )
+    for job in found:
+        job.attempt += 1
+    Event.objects.bulk_create([job_event("job.retried", job, workflow.uuid, actor=actor) for job in found])
+    _settle(user, workflow, now, actor)
+    return changed
+
+
+def _settle(user: User, workflow: Workflow, now: datetime, actor: str) -> None:
+    refresh_workflow(workflow, now, actor=actor)
+    if refresh_waiting(user, now):
+        events.queue_changed()

@@ -1,0 +1,112 @@
+"""Messages to the browser, sent on commit over the channel layer. A lost message costs freshness, never truth.
+
+Groups: `user.<key>` gets what happens to that user's work, `queue` what happens to slots and workers. A message says what
+changed, not how: consumers read the state again through selectors; only progress travels as numbers, being too frequent to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Iterable
+from functools import cache
+from typing import Any, Literal, TypedDict
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+from django.db import transaction
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+QUEUE_GROUP = "queue"
+
+
+class WorkflowChanged(TypedDict):
+    """A job or the workflow changed state, or the workflow is new or gone."""
+
+    type: Literal["live.workflow"]
+    workflow: str
+
+
+class JobProgress(TypedDict):
+    """Tiles of one job."""
+
+    id: str
+    attempt: int
+    tiles_processed: int
+    tiles_total: int | None
+
+
+class ProgressMade(TypedDict):
+    """Tiles were finished in jobs of one workflow."""
+
+    type: Literal["live.progress"]
+    workflow: str
+    jobs: list[JobProgress]
+
+
+class QueueChanged(TypedDict):
+    """Slots, waiting users or workers changed."""
+
+    type: Literal["live.queue"]
+
+
+Message = WorkflowChanged | ProgressMade | QueueChanged
+
+
+def user_group(user_key: int) -> str:
+    """The group of one user's work."""
+    return f"user.{user_key}"
+
+
+def workflow_changed(user_key: int, workflow: UUID) -> None:
+    """Tell, after commit, that something in this workflow changed."""
+    message: WorkflowChanged = {"type": "live.workflow", "workflow": str(workflow)}
+    transaction.on_commit(lambda: publish([(user_group(user_key), message)]), robust=True)
+
+
+def queue_changed() -> None:
+    """Tell, after commit, that slots, waiting users or workers changed."""
+    message: QueueChanged = {"type": "live.queue"}
+    transaction.on_commit(lambda: publish([(QUEUE_GROUP, message)]), robust=True)
+
+
+def progress_made(user_key: int, workflow: UUID, jobs: list[JobProgress]) -> None:
+    """Tell at once how many tiles are finished; not tied to a transaction."""
+    message: ProgressMade = {"type": "live.progress", "workflow": str(workflow), "jobs": jobs}
+    publish([(user_group(user_key), message)])
+
+
+def publish(messages: Iterable[tuple[str, Message]]) -> None:
+    """Send without waiting; Redis away is logged, nothing is raised."""
+    asyncio.run_coroutine_threadsafe(_send(list(messages)), _loop())
+
+
+async def _send(messages: list[tuple[str, Message]]) -> None:
+    layer = get_channel_layer()
+    assert layer is not None  # noqa: S101  (settings always configure one)
+    try:
+        for group, message in messages:
+            await layer.group_send(group, dict(message))
+    except (OSError, RedisError) as error:
+        logger.warning("live messages were not sent: %s", error, extra={"action": "live_not_sent", "count": len(messages)})
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One background loop a process: the layer keeps its Redis connection there, and no caller waits for it."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="live-publisher", daemon=True).start()
+    return loop
+
+
+def flush(timeout_s: float = 2.0) -> None:
+    """Wait until what was published before is sent; for a process that is about to end, and for tests."""
+
+    async def _nothing() -> None:
+        return None
+
+    barrier: Coroutine[Any, Any, None] = _nothing()
+    asyncio.run_coroutine_threadsafe(barrier, _loop()).result(timeout_s)

@@ -1,0 +1,194 @@
+"""What a job type is, and what it is given. Runs on a worker: no Django, no database.
+
+A job type turns a job into tiles (`plan`), computes tiles (`process`) and makes the artifacts (`finish`). All three are
+idempotent: any step may run twice, on two workers at once, and must give the same files.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, ClassVar
+from uuid import uuid4
+
+from scheduling.jobtypes.tilefiles import FolderGone, TileFolder
+
+Step = Callable[[], None]
+
+
+class JobFailed(Exception):
+    """Raised by a job type to fail its job at once with a message for the user; a retry of the tile would not help."""
+
+
+class TileFailed(Exception):
+    """Raised by `process` when one tile of a batch failed; any other exception blames the first tile not yet yielded."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideRef:
+    """A slide as a worker sees it."""
+
+    id: str
+    name: str
+    #: Relative to DATA_DIR.
+    path: str
+    fingerprint: str
+    #: Microns per pixel at full resolution, as read from the file or stated by the owner. Real jobs always have it.
+    mpp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRef:
+    """An earlier job of the branch whose artifacts this job reads."""
+
+    job: str
+    job_type: str
+    #: Digest over the artifacts; part of this job's own digest.
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """Everything a worker needs to know of a job; travels as JSON in every bundle."""
+
+    #: The job's uuid; names its results folder.
+    id: str
+    owner: str
+    job_type: str
+    parameters: dict[str, Any]
+    slide: SlideRef | None
+    inputs: tuple[InputRef, ...] = ()
+    #: Names the tile folder.
+    digest: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> JobSpec:
+        """Inverse of to_json."""
+        slide = SlideRef(**data["slide"]) if data["slide"] else None
+        return cls(**{**data, "slide": slide, "inputs": tuple(InputRef(**ref) for ref in data["inputs"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a worker reads from its environment."""
+
+    data_dir: Path
+    #: SIMULATED_SECONDS_PER_TILE; None = the simulated types' own times.
+    simulated_seconds_per_tile: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What planning found out."""
+
+    tiles_total: int
+    #: Tiles that `process` takes in one call; bundles are cut at multiples of it.
+    batch: int = 1
+    #: Expected seconds for one tile: only a first guess, measured times replace it.
+    seconds_per_tile: float = 0.25
+    #: For the job's `warnings`, for instance an implausible tissue mask.
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """A job on a worker: its spec, its folders, its inputs."""
+
+    spec: JobSpec
+    settings: WorkerSettings
+    #: Warnings that `finish` steps add; they reach the job when it ends.
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def tiles(self) -> TileFolder:
+        """Finished tiles and named parts of this job."""
+        return TileFolder(self.settings.data_dir / "tiles" / self.spec.digest)
+
+    @property
+    def results(self) -> Path:
+        """Folder of the published artifacts. Made by the scheduler; its absence means that the job was deleted."""
+        return self.settings.data_dir / "results" / self.spec.id
+
+    @property
+    def slide_path(self) -> Path:
+        """The slide's file. Raises JobFailed for a job without a slide."""
+        if self.spec.slide is None:
+            raise JobFailed("This job has no slide.")
+        return self.settings.data_dir / self.spec.slide.path
+
+    def input_artifact(self, job_type: str, name: str) -> Path | None:
+        """Artifact `name` of the input job of that type; None when there is no such input."""
+        for ref in self.spec.inputs:
+            if ref.job_type == job_type:
+                return self.settings.data_dir / "results" / ref.job / name
+        return None
+
+    @contextmanager
+    def write_part(self, name: str) -> Iterator[IO[bytes]]:
+        """Write a file of the work folder (`part_path(name)`) that appears complete or not at all; the last writer wins."""
+        target = self.part_path(name)
+        temporary = target.with_name(f".{name}.{uuid4().hex}")
+        try:
+            target.parent.mkdir(exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+            temporary.replace(target)
+        except FileNotFoundError as error:
+            raise FolderGone(str(self.results)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def part_path(self, name: str) -> Path:
+        """A file between finish steps; the folder is removed when the artifacts are complete."""
+        return self.results / ".parts" / name
+
+    def publish_artifact(self, name: str) -> None:
+        """Move the part `name` to the results; does nothing when an earlier run of the step has moved it already."""
+        try:
+            os.replace(self.part_path(name), self.results / name)
+        except FileNotFoundError:
+            if not (self.results / name).exists():
+                raise
+
+
+class JobType(ABC):
+    """One kind of job on a slide. Third parties register theirs under the entry-point group workflow_scheduler.job_types."""
+
+    #: As in the API, for instance TISSUE_MASK.
+    name: ClassVar[str]
+    #: For people, for instance "Tissue mask".
+    title: ClassVar[str]
+    description: ClassVar[str]
+    #: Raised whenever the output changes for the same input; part of the digest, so stale tiles are never taken.
+    version: ClassVar[str]
+    #: JSON schema of `parameters` (type object, additionalProperties false, a default and a description for each).
+    parameters: ClassVar[dict[str, Any]]
+    #: Names of job types whose artifacts this one reads when such a job stands before it in its branch, on the same slide.
+    consumes: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def plan(self, context: JobContext) -> Plan:
+        """Fix what holds for the whole slide (published with `tiles.publish_part`) and say how many tiles there are."""
+
+    @abstractmethod
+    def process(self, context: JobContext, tiles: Sequence[int]) -> Iterable[tuple[int, bytes]]:
+        """Compute at most `Plan.batch` tiles; yield (index, payload) for each. The caller publishes."""
+
+    @abstractmethod
+    def finish(self, context: JobContext) -> Sequence[Step]:
+        """The steps (each well under a second, idempotent, in order) that turn the finished tiles into artifacts.
+
+        Steps write with `write_part`; the last one or ones call `publish_artifact`. Files in `results` are the artifacts.
+        """

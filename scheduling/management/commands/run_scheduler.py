@@ -1,0 +1,35 @@
+"""The scheduler: leads, or stands by until the leader is gone."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from scheduling.engine.config import EngineConfig
+from scheduling.engine.inbox import connect
+from scheduling.engine.service import SchedulerService
+from workflowsite.celery import app
+
+
+class Command(BaseCommand):
+    """Assign the head jobs of branches to the worker pool until stopped by SIGTERM or SIGINT."""
+
+    help = __doc__
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        """Run until a signal comes; a second one kills as usual."""
+        env = settings.ENV
+        app.set_default()
+        config = EngineConfig(data_dir=env.data_dir, max_workers=env.max_workers, max_concurrent_users=env.max_concurrent_users)
+        service = SchedulerService(config=config, redis=connect(env.redis_url))
+
+        def stop(number: int, _: object) -> None:
+            signal.signal(number, signal.SIG_DFL)
+            service.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        service.run()

@@ -1,0 +1,112 @@
+"""Reads of the queue: who is active, who waits, which workers live."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+from redis import Redis, RedisError
+
+from scheduling.engine import presence
+from scheduling.engine.inbox import Inbox, connect
+from scheduling.models import SchedulerLease, User, UserSlot
+from scheduling.selectors.times import iso
+from scheduling.states import UNFINISHED, JobState
+
+logger = logging.getLogger(__name__)
+
+_RUNNING = Count("user__jobs", filter=Q(user__jobs__state=JobState.RUNNING))
+_PENDING = Count("user__jobs", filter=Q(user__jobs__state=JobState.PENDING))
+
+
+def scheduler_alive() -> bool:
+    """Whether a leader is trusted, by the database's clock."""
+    return SchedulerLease.objects.filter(trusted_until__gt=Now()).exists()
+
+
+def workers() -> list[dict[str, Any]]:
+    """Live workers as in GET /queue; empty when Redis is away."""
+    return [
+        {"name": w.name, "queues": list(w.queues), "processes": w.processes, "state": w.state, "heartbeat": w.heartbeat} for w in _live_workers()
+    ]
+
+
+def queues_served() -> frozenset[str]:
+    """Queues from which some live worker takes work."""
+    return presence.queues_served(_live_workers())
+
+
+def counters() -> dict[str, float]:
+    """The engine's counters for /metrics; empty when Redis is away."""
+    try:
+        return Inbox(_redis()).counters()
+    except RedisError as error:
+        logger.warning("engine counters are not to be had: %s", error, extra={"action": "counters_missing"})
+        return {}
+
+
+def position_of(user: User) -> tuple[int, int] | None:
+    """(position from 1, number of waiting users) of a user who waits for a slot; None for others."""
+    queue = list(User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True))
+    return (queue.index(user.pk) + 1, len(queue)) if user.pk in queue else None
+
+
+def queue_body(user: User) -> dict[str, Any]:
+    """GET /queue as this user may see it: other users have no name, except for staff."""
+
+    def name(key: int, username: str) -> str | None:
+        return username if user.is_staff or key == user.pk else None
+
+    active = [
+        {"user_id": name(slot.user_id, slot.user.username), "since": iso(slot.since), "running": slot.running, "waiting": slot.pending}
+        for slot in UserSlot.objects.select_related("user").annotate(running=_RUNNING, pending=_PENDING).order_by("since", "user_id")
+    ]
+    unfinished = Count("jobs", filter=Q(jobs__state__in=UNFINISHED))
+    waiting = [
+        {"user_id": name(other.pk, other.username), "position": place, "since": iso(other.waiting_since), "jobs": other.unfinished}
+        for place, other in enumerate(
+            User.objects.filter(waiting_since__isnull=False).annotate(unfinished=unfinished).order_by("waiting_since", "pk"), start=1
+        )
+    ]
+    return {"active": active, "waiting": waiting, "max_concurrent_users": max_active_users(), "workers": workers()}
+
+
+def user_standing(user: User) -> dict[str, Any]:
+    """How the user stands: active or waiting, with what; the slots in order, marked whose they are."""
+    slots = list(UserSlot.objects.order_by("since", "user_id"))
+    mine = next((slot for slot in slots if slot.user_id == user.pk), None)
+    counts = user.jobs.filter(state__in=UNFINISHED).aggregate(
+        running=Count("pk", filter=Q(state=JobState.RUNNING)), waiting=Count("pk", filter=Q(state=JobState.PENDING))
+    )
+    position = position_of(user)
+    return {
+        "active": mine is not None,
+        "since": iso(mine.since if mine else user.waiting_since),
+        **counts,
+        "position": position[0] if position else None,
+        "waiting_users": User.objects.filter(waiting_since__isnull=False).count(),
+        "slots": [{"mine": slot.user_id == user.pk} for slot in slots],
+        "max_concurrent_users": max_active_users(),
+    }
+
+
+def max_active_users() -> int:
+    """How many users may be active: no more than there are workers."""
+    return min(settings.ENV.max_concurrent_users, settings.ENV.max_workers)
+
+
+def _live_workers() -> list[presence.Heartbeat]:
+    try:
+        return presence.live(_redis())
+    except RedisError as error:
+        logger.warning("workers are not to be seen: %s", error, extra={"action": "workers_unknown"})
+        return []
+
+
+@cache
+def _redis() -> Redis:
+    return connect(settings.ENV.redis_url, timeout_s=2)

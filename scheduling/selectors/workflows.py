@@ -1,0 +1,241 @@
+"""Reads of workflows and jobs: bodies exactly as the API gives them, as plain JSON-able dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Case, Count, F, FloatField, Q, QuerySet, Sum, Value, When
+from django.db.models.functions import Cast
+
+from scheduling.engine.policy import Situation, waiting_reason
+from scheduling.errors import NotFound
+from scheduling.models import Event, Job, User, Workflow
+from scheduling.selectors.queue import position_of, queues_served, scheduler_alive
+from scheduling.selectors.times import iso
+from scheduling.states import UNFINISHED, JobState
+
+_PROGRESS = Case(
+    When(tiles_total__gt=0, then=Cast("tiles_processed", FloatField()) / Cast("tiles_total", FloatField())),
+    When(state=JobState.SUCCEEDED, then=Value(1.0)),
+    default=Value(0.0),
+    output_field=FloatField(),
+)
+
+
+def workflow_get(*, user: User, workflow_uuid: UUID | str) -> Workflow:
+    """A workflow that the user may see. Raises NotFound: no uuid, not there, or another user's."""
+    try:
+        key = UUID(str(workflow_uuid))
+    except ValueError:
+        raise NotFound from None
+    workflow = visible_workflows(user).filter(uuid=key).select_related("owner").first()
+    if workflow is None:
+        raise NotFound
+    return workflow
+
+
+def job_get(*, user: User, workflow_uuid: UUID | str, job_id: str) -> Job:
+    """A job by the id its user gave it. Raises NotFound."""
+    workflow = workflow_get(user=user, workflow_uuid=workflow_uuid)
+    job = Job.objects.select_related("workflow", "workflow__owner", "slide").filter(workflow=workflow, job_id=job_id).first()
+    if job is None:
+        raise NotFound
+    return job
+
+
+def visible_workflows(user: User) -> QuerySet[Workflow]:
+    """The user's own; all for staff."""
+    return Workflow.objects.all() if user.is_staff else Workflow.objects.filter(owner=user)
+
+
+def workflow_query(
+    *, user: User, status: str | None = None, branch: str | None = None, job_type: str | None = None, search: str | None = None
+) -> QuerySet[Workflow]:
+    """Visible workflows, newest first, that meet every filter given."""
+    found = visible_workflows(user).select_related("owner").order_by("-id")
+    if status:
+        found = found.filter(status=status)
+    if branch:
+        found = found.filter(jobs__branch=branch)
+    if job_type:
+        found = found.filter(jobs__job_type=job_type)
+    if search:
+        found = found.filter(_matches(search))
+    return found.distinct() if branch or job_type or search else found
+
+
+def _matches(search: str) -> Q:
+    match = Q(name__icontains=search) | Q(jobs__job_id__icontains=search) | Q(jobs__slide__name__icontains=search)
+    try:
+        return match | Q(uuid=UUID(search))
+    except ValueError:
+        return match
+
+
+def workflow_body(workflow: Workflow) -> dict[str, Any]:
+    """GET /workflow/{workflow_id}."""
+    jobs = list(Job.objects.filter(workflow=workflow).order_by("id"))
+    position = position_of(workflow.owner)
+    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position)
+    bodies = [job_body(job, reasons.get(job.pk)) for job in jobs]
+    return {
+        "workflow_id": str(workflow.uuid),
+        "user_id": workflow.owner.username,
+        "status": workflow.status,
+        "jobs": bodies,
+        **_common(workflow, position),
+        "progress": mean_progress(body["progress"] for body in bodies),
+    }
+
+
+def mean_progress(fractions: Iterable[float]) -> float:
+    """A workflow's progress: the mean over its jobs, 0–1."""
+    values = list(fractions)
+    return sum(values) / len(values) if values else 0.0
+
+
+def job_body(job: Job, reason: str | None) -> dict[str, Any]:
+    """One entry of a workflow's `jobs`."""
+    return {
+        "job_id": job.job_id,
+        "branch": job.branch,
+        "job_type": job.job_type,
+        "state": job.state,
+        "tiles_total": job.tiles_total,
+        "tiles_processed": job.tiles_processed,
+        "progress": job.progress,
+        "id": str(job.uuid),
+        "attempt": job.attempt,
+        "waiting_reason": reason,
+        "error": job.error or None,
+        "warnings": job.warnings,
+        "slide": str(job.slide_id) if job.slide_id else None,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+    }
+
+
+def workflow_rows(workflows: Sequence[Workflow]) -> list[dict[str, Any]]:
+    """Entries of GET /workflow, in the order given: `job_counts` in place of `jobs`, and sums over the jobs."""
+    counts = _job_counts(workflows)
+    sums = {
+        row["workflow_id"]: row
+        for row in Job.objects.filter(workflow__in=workflows)
+        .values("workflow_id")
+        .annotate(
+            processed=Sum("tiles_processed"), total=Sum("tiles_total"), branches=Count("branch", distinct=True), fraction=Sum(_PROGRESS), n=Count("id")
+        )
+        .order_by()
+    }
+    positions = {owner.pk: position_of(owner) for owner in {workflow.owner for workflow in workflows}}
+    return [_row(workflow, counts.get(workflow.pk, {}), sums.get(workflow.pk), positions[workflow.owner_id]) for workflow in workflows]
+
+
+def _row(workflow: Workflow, counts: dict[str, int], sums: dict[str, Any] | None, position: tuple[int, int] | None) -> dict[str, Any]:
+    sums = sums or {"processed": 0, "total": 0, "branches": 0, "fraction": 0.0, "n": 1}
+    return {
+        "workflow_id": str(workflow.uuid),
+        "user_id": workflow.owner.username,
+        "status": workflow.status,
+        "job_counts": {state.value: counts.get(state, 0) for state in JobState},
+        **_common(workflow, position),
+        "progress": sums["fraction"] / sums["n"],
+        "number": workflow.pk,
+        "branches": sums["branches"],
+        "tiles_processed": sums["processed"],
+        "tiles_total": sums["total"] or 0,
+    }
+
+
+def _job_counts(workflows: Sequence[Workflow]) -> dict[int, dict[str, int]]:
+    counts: dict[int, dict[str, int]] = {}
+    rows = Job.objects.filter(workflow__in=workflows).values_list("workflow_id", "state").annotate(n=Count("id")).order_by()
+    for key, state, n in rows:
+        counts.setdefault(key, {})[state] = n
+    return counts
+
+
+def _common(workflow: Workflow, position: tuple[int, int] | None) -> dict[str, Any]:
+    return {
+        "name": workflow.name,
+        "progress": 0.0,
+        "paused": workflow.paused,
+        "queue_position": position[0] if position else None,
+        "created_at": iso(workflow.created_at),
+        "started_at": iso(workflow.started_at),
+        "finished_at": iso(workflow.finished_at),
+    }
+
+
+def _waiting_reasons(pending: Sequence[Job], position: tuple[int, int] | None) -> dict[int, str]:
+    """Why each of these PENDING jobs of one user waits, by job key; the words are the policy's."""
+    if not pending:
+        return {}
+    ahead = _jobs_ahead(pending)
+    alive = scheduler_alive()
+    served = queues_served() if any(job.queue != "cpu" for job in pending) else frozenset({"cpu"})
+    return {
+        job.pk: waiting_reason(
+            Situation(is_scheduler_alive=alive, behind=ahead.get(job.pk), user_position=position, queue=job.queue, queues_served=served)
+        )
+        for job in pending
+    }
+
+
+def _jobs_ahead(pending: Sequence[Job]) -> dict[int, tuple[str, str]]:
+    """For each job the unfinished one it waits for in its lane, as (job_id, branch): the one before it, else the one that runs."""
+    rows = Job.objects.filter(owner_id=pending[0].owner_id, lane__in={job.lane for job in pending}, state__in=UNFINISHED)
+    before: dict[str, tuple[str, str]] = {}
+    running: dict[str, tuple[str, str]] = {}
+    ahead: dict[int, tuple[str, str]] = {}
+    for key, lane, job_id, branch, state in rows.order_by("id").values_list("id", "lane", "job_id", "branch", "state"):
+        if state == JobState.RUNNING:
+            running[lane] = (job_id, branch)
+        elif lane in before:
+            ahead[key] = before[lane]
+        before[lane] = (job_id, branch)
+    for job in pending:
+        if job.pk not in ahead and job.lane in running:
+            ahead[job.pk] = running[job.lane]
+    return ahead
+
+
+def job_artifacts(job: Job) -> list[dict[str, Any]]:
+    """Recorded artifacts: name, size in bytes, sha256. Raises NotFound until the job has SUCCEEDED."""
+    if job.state != JobState.SUCCEEDED:
+        raise NotFound
+    return list(job.artifacts)
+
+
+def artifact_path(job: Job, name: str) -> Path:
+    """The file of a recorded artifact. Raises NotFound for any other name: a name is compared, never joined to a path unseen."""
+    if name not in {artifact["name"] for artifact in job_artifacts(job)}:
+        raise NotFound
+    return Path(settings.DATA_DIR) / "results" / str(job.uuid) / name
+
+
+def workflow_activity(workflow: Workflow, limit: int = 200) -> list[dict[str, Any]]:
+    """What happened in the workflow, newest first."""
+    return [
+        {
+            "id": event.pk,
+            "at": iso(event.at),
+            "type": event.type,
+            "actor": event.actor,
+            "reason": event.reason,
+            "job_id": event.data.get("job_id"),
+            "data": event.data,
+        }
+        for event in Event.objects.filter(workflow_uuid=workflow.uuid).order_by("-id")[:limit]
+    ]
+
+
+def slide_names(workflow: Workflow) -> dict[str, str]:
+    """Names of the slides of a workflow's jobs, by slide id."""
+    rows = Job.objects.filter(workflow=workflow, slide__isnull=False).values_list("slide_id", name=F("slide__name")).distinct()
+    return {str(key): name for key, name in rows.order_by()}

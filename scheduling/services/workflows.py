@@ -1,0 +1,218 @@
+"""Use cases of workflows: submit, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from jsonschema import Draft202012Validator
+from redis import RedisError
+
+from scheduling import events
+from scheduling.engine.inbox import Inbox, connect
+from scheduling.engine.store import web as store
+from scheduling.engine.store.log import workflow_event
+from scheduling.engine.store.users import lock_users
+from scheduling.engine.trash import discard_job
+from scheduling.errors import Conflict, Invalid, KeyReused
+from scheduling.jobtypes import registry, simulated
+from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
+from scheduling.states import UNFINISHED
+
+logger = logging.getLogger(__name__)
+
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """One job as the user asks for it."""
+
+    job_id: str
+    branch: str
+    job_type: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    slide: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRequest:
+    """A workflow as the user asks for it; jobs in order of submission."""
+
+    jobs: tuple[JobRequest, ...]
+    name: str = ""
+    slide: UUID | None = None
+    branch_scope: str = "workflow"
+    on_failure: str = "continue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idempotency:
+    """A client's Idempotency-Key and the SHA-256 (hex) of the body it came with."""
+
+    key: str
+    body_sha256: str
+
+
+def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempotency | None = None) -> Workflow:
+    """Insert a workflow. Raises Invalid naming the field; with a key already used, answers or raises as idempotent_replay."""
+    try:
+        workflow = _insert(user, request, idempotency)
+    except IntegrityError:
+        # Another request with the same key was faster; its answer is this one's.
+        if idempotency is None or (first := idempotent_replay(user=user, idempotency=idempotency)) is None:
+            raise
+        return first
+    poke()
+    return workflow
+
+
+def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | None) -> Workflow:
+    now = timezone.now()
+    with transaction.atomic():
+        locked = lock_users([user.pk])[user.pk]
+        jobs = _jobs_of(locked, request)
+        workflow = Workflow(
+            owner=locked, name=request.name, slide_id=request.slide, branch_scope=request.branch_scope, on_failure=request.on_failure
+        )
+        if idempotency is not None:
+            IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
+            IdempotencyKey.objects.create(
+                user=locked, key=idempotency.key, body_sha256=idempotency.body_sha256, workflow_uuid=workflow.uuid
+            )
+        store.insert_workflow(locked, workflow, jobs, now)
+    return workflow
+
+
+def idempotent_replay(*, user: User, idempotency: Idempotency) -> Workflow | None:
+    """The workflow that this key made within 24 hours, None when it made none. Raises KeyReused when the body differs."""
+    used = IdempotencyKey.objects.filter(user=user, key=idempotency.key, created_at__gte=timezone.now() - IDEMPOTENCY_KEPT).first()
+    if used is None:
+        return None
+    if used.body_sha256 != idempotency.body_sha256:
+        raise KeyReused(field="Idempotency-Key")
+    # The workflow may have been deleted since: the first answer is given all the same.
+    return Workflow.objects.filter(uuid=used.workflow_uuid).first() or Workflow(uuid=used.workflow_uuid, owner=user)
+
+
+def workflow_cancel(*, workflow: Workflow, actor: str) -> None:
+    """Cancel what is unfinished. Raises Conflict when nothing is."""
+    _change(workflow, lambda user, flow, jobs: store.cancel_jobs(user, flow, jobs, timezone.now(), actor=actor), "already finished")
+
+
+def workflow_retry(*, workflow: Workflow, actor: str) -> None:
+    """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none."""
+    _change(workflow, lambda user, flow, jobs: store.retry_jobs(user, flow, jobs, timezone.now(), actor=actor), "no failed or cancelled job")
+
+
+def job_cancel(*, job: Job, actor: str) -> None:
+    """As workflow_cancel, for one job."""
+    _change(job.workflow, lambda user, flow, _: store.cancel_jobs(user, flow, [job], timezone.now(), actor=actor), "already finished")
+
+
+def job_retry(*, job: Job, actor: str) -> None:
+    """As workflow_retry, for one job."""
+    _change(job.workflow, lambda user, flow, _: store.retry_jobs(user, flow, [job], timezone.now(), actor=actor), "neither failed nor cancelled")
+
+
+def workflow_delete(*, workflow: Workflow, actor: str) -> None:
+    """Delete a finished workflow and its results. Raises Conflict while a job is unfinished."""
+    with transaction.atomic():
+        lock_users([workflow.owner_id])
+        jobs = list(Job.objects.filter(workflow=workflow))
+        if any(job.state in UNFINISHED for job in jobs) or not jobs:
+            raise Conflict("The workflow is unfinished; cancel it first.")
+        Event.objects.bulk_create([workflow_event("workflow.deleted", workflow, actor=actor)])
+        events.workflow_changed(workflow.owner_id, workflow.uuid)
+        Workflow.objects.filter(pk=workflow.pk).delete()
+    for job in jobs:
+        discard_job(settings.DATA_DIR, job.uuid, job.digest)
+
+
+def poke() -> None:
+    """Wake the scheduler; without Redis it wakes by itself within a second."""
+    try:
+        _inbox().poke()
+    except RedisError as error:
+        logger.warning("the scheduler was not woken: %s", error, extra={"action": "poke_failed"})
+
+
+@cache
+def _inbox() -> Inbox:
+    return Inbox(connect(settings.ENV.redis_url, timeout_s=2))
+
+
+def _change(workflow: Workflow, change: Callable[[User, Workflow, list[Job]], int], refusal: str) -> None:
+    with transaction.atomic():
+        user = lock_users([workflow.owner_id])[workflow.owner_id]
+        locked = Workflow.objects.get(pk=workflow.pk)
+        if not change(user, locked, list(Job.objects.filter(workflow=locked))):
+            raise Conflict(f"Nothing to do: {refusal}.")
+    poke()
+
+
+def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
+    """Unsaved jobs, checked against the rules of the domain."""
+    _refuse_duplicates(request)
+    slides = _slides_of(user, request)
+    return [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
+
+
+def _refuse_duplicates(request: WorkflowRequest) -> None:
+    seen: set[str] = set()
+    for i, job in enumerate(request.jobs):
+        if job.job_id in seen:
+            raise Invalid(f"job_id {job.job_id!r} is used twice.", field=f"jobs[{i}].job_id")
+        seen.add(job.job_id)
+
+
+def _slides_of(user: User, request: WorkflowRequest) -> dict[UUID | None, Slide]:
+    wanted = [("slide", request.slide), *((f"jobs[{i}].slide", job.slide) for i, job in enumerate(request.jobs))]
+    keys = {key for _, key in wanted if key is not None}
+    known = Slide.objects.filter(pk__in=keys, deleted_at__isnull=True)
+    slides = known if user.is_staff else known.filter(owner=user)
+    found: dict[UUID | None, Slide] = {slide.pk: slide for slide in slides}
+    for name, key in wanted:
+        if key is not None and key not in found:
+            raise Invalid(f"There is no slide {key}.", field=name)
+    return found
+
+
+def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job:
+    if job.job_type not in registry.names():
+        raise Invalid(f"{job.job_type!r} is not a job type; there are {', '.join(registry.names())}.", field=f"{where}.job_type")
+    if slide is None and job.job_type not in simulated.PROFILES:
+        raise Invalid(f"{job.job_type} needs a slide.", field=f"{where}.slide")
+    if slide is not None and slide.mpp is None:
+        raise Invalid(f"Slide {slide.name!r} states no microns per pixel; set them with PATCH /slide/{slide.pk}.", field=f"{where}.slide")
+    _check_parameters(job, is_simulated=slide is None, where=f"{where}.parameters")
+    return Job(
+        owner=user,
+        job_id=job.job_id,
+        branch=job.branch,
+        job_type=job.job_type,
+        parameters=job.parameters,
+        slide=slide,
+        tiles_total=simulated.tiles_total(job.job_type, job.parameters) if slide is None else None,
+    )
+
+
+def _check_parameters(job: JobRequest, *, is_simulated: bool, where: str) -> None:
+    schema = registry.parameter_schema(job.job_type, simulated=is_simulated)
+    for error in Draft202012Validator(schema).iter_errors(job.parameters):
+        name = ".".join([where, *(str(part) for part in error.absolute_path)])
+        raise Invalid(error.message[:500], field=name)
+    if any(isinstance(value, float) and not math.isfinite(value) for value in job.parameters.values()):
+        raise Invalid("Numbers must be finite.", field=where)
+    if is_simulated and job.parameters.get("fail_at_tile", 0) >= simulated.tiles_total(job.job_type, job.parameters):
+        raise Invalid("fail_at_tile counts from 0 and must be below the number of tiles.", field=f"{where}.fail_at_tile")
+

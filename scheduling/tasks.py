@@ -1,0 +1,114 @@
+"""The Celery task: one call into the job types, one outcome. Runs in a worker's child; no Django, no database."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from functools import cache
+from typing import Any
+
+from celery import Task, shared_task
+from redis import Redis, RedisError
+
+from scheduling.engine.inbox import Inbox, connect
+from scheduling.engine.messages import Bundle, Failure, Kind, Outcome, Planned
+from scheduling.jobtypes import registry, running
+from scheduling.jobtypes.base import JobContext, JobFailed, WorkerSettings
+from scheduling.jobtypes.tilefiles import FolderGone
+from workflowsite import env
+
+logger = logging.getLogger(__name__)
+
+TASK = "scheduling.bundle"
+#: Delivering an outcome is tried this long; after that the ledger finds the bundle lost.
+DELIVERY_S = 20.0
+STOPPED = "stopped"
+
+
+@shared_task(name=TASK, ignore_result=True, bind=True)
+def bundle(self: Task[[dict[str, Any]], None], message: dict[str, Any]) -> None:
+    """Carry out a bundle and deliver what became of it to the leader that sent it."""
+    order = Bundle.from_json(message)
+    worker = self.request.hostname or ""
+    deliver(redis(), order.term, run(order, worker_settings(), worker=worker, is_stopped=is_stopped(order)))
+
+
+def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped: bool = False) -> Outcome:
+    """Carry out a bundle; never raises: whatever happens becomes an outcome."""
+    began = time.monotonic()
+    context = JobContext(spec=order.spec, settings=settings)
+    base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": worker}
+    try:
+        result = {} if is_stopped else _carry_out(order, context)
+    except FolderGone:
+        result = {"is_gone": True}
+    except JobFailed as error:
+        result = {"failure": Failure(message=str(error), is_final=True)}
+    except Exception as error:  # a worker reports everything and lives on
+        logger.exception("bundle failed", extra={"action": "bundle_failed", "job_id": order.spec.id, "epoch": order.epoch})
+        result = {"failure": _failure(error, None)}
+    return Outcome(**base, **result, seconds=time.monotonic() - began)
+
+
+def _carry_out(order: Bundle, context: JobContext) -> dict[str, Any]:
+    job_type = registry.runner(order.spec.job_type, simulated=order.spec.slide is None)
+    is_over = running.time_box(order.time_box_s)
+    if order.kind is Kind.PLAN:
+        plan, finished = running.survey(job_type, context)
+        ranges = tuple((start, stop) for start, stop in finished)
+        planned = Planned(
+            tiles_total=plan.tiles_total, batch=plan.batch, seconds_per_tile=plan.seconds_per_tile, warnings=plan.warnings, finished=ranges
+        )
+        return {"plan": planned}
+    if order.kind is Kind.TILES:
+        done, failed = running.compute(job_type, context, order.tiles, batch=order.batch, is_over=is_over)
+        return {"done": tuple(done), "failure": _failure(failed.error, failed.index) if failed else None}
+    step = running.finish(job_type, context, step=order.step, is_over=is_over)
+    files = None if step is not None else tuple(running.artifacts(context))
+    return {"next_step": step, "artifacts": files, "warnings": tuple(context.warnings)}
+
+
+def _failure(error: Exception, tile: int | None) -> Failure:
+    text = "".join(traceback.format_exception(error))
+    message = str(error) or type(error).__name__
+    return Failure(message=message, traceback=text, tile=tile, is_final=isinstance(error, JobFailed))
+
+
+def deliver(client: Redis, term: int, outcome: Outcome) -> None:
+    """Push an outcome, again and again while Redis is away."""
+    end = time.monotonic() + DELIVERY_S
+    while True:
+        try:
+            return Inbox(client).push(term, outcome.to_json())
+        except RedisError as error:
+            if time.monotonic() > end:
+                logger.warning("an outcome could not be delivered: %s", error, extra={"action": "outcome_undelivered", "job_id": outcome.job})
+                return None
+            time.sleep(0.5)
+
+
+def stop_key(job: str, epoch: int) -> str:
+    """The Redis key that says that bundles of this claim need not be started any more."""
+    return f"{STOPPED}:{job}:{epoch}"
+
+
+def is_stopped(order: Bundle) -> bool:
+    """Whether the job was cancelled while the bundle waited; unknown counts as no."""
+    try:
+        return bool(redis().exists(stop_key(order.spec.id, order.epoch)))
+    except RedisError:
+        return False
+
+
+@cache
+def redis() -> Redis:
+    """This process's connection. Made on first use, in the child: a socket must not be shared over a fork."""
+    return connect(env.read().redis_url)
+
+
+@cache
+def worker_settings() -> WorkerSettings:
+    """What this worker reads from its environment."""
+    environment = env.read()
+    return WorkerSettings(data_dir=environment.data_dir, simulated_seconds_per_tile=environment.simulated_seconds_per_tile)

@@ -1,0 +1,105 @@
+"""What a Celery worker's parent process does for the engine: heartbeats that name its bundles, and lost children reported.
+
+Connected by signals when `workflowsite.celery` loads it. The parent does no image work, so a heartbeat is never late for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from celery.worker import state as worker_state
+from redis import Redis, RedisError
+
+from scheduling.engine import presence
+from scheduling.engine.inbox import connect
+from scheduling.engine.messages import Bundle, Outcome
+from scheduling.tasks import TASK, deliver
+from workflowsite import env
+
+logger = logging.getLogger(__name__)
+
+
+class HeartbeatThread(threading.Thread):
+    """Says every second that this worker lives, and what it holds."""
+
+    def __init__(self, name: str, queues: tuple[str, ...], processes: int) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._worker, self._queues, self._processes = name, queues, processes
+        self._redis: Redis = connect(env.read().redis_url, timeout_s=2)
+        self._ended = threading.Event()
+        self._parent = os.getpid()
+
+    def run(self) -> None:
+        """Beat until the worker ends."""
+        while not self._ended.wait(presence.BEAT_S):
+            self.beat()
+
+    def beat(self) -> None:
+        """One heartbeat; Redis away is not an error here, the next beat comes."""
+        try:
+            presence.beat(self._redis, self._heartbeat())
+        except RedisError as error:
+            logger.warning("no heartbeat: %s", error, extra={"action": "heartbeat_missed"})
+
+    def end(self) -> None:
+        """Say that the worker has ended."""
+        self._ended.set()
+        try:
+            presence.leave(self._redis, self._worker)
+        except RedisError as error:
+            logger.info("leaving without a word: %s", error, extra={"action": "leave_missed"})
+
+    def _heartbeat(self) -> presence.Heartbeat:
+        held = tuple(request.id for request in list(worker_state.reserved_requests))
+        stopping = worker_state.should_stop is not None or worker_state.should_terminate is not None
+        state = "stopping" if stopping else "running" if held else "idle"
+        return presence.Heartbeat(
+            name=self._worker,
+            queues=self._queues,
+            processes=self._processes,
+            state=state,
+            bundles=held,
+            heartbeat=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        )
+
+
+_threads: list[HeartbeatThread] = []
+
+
+@signals.worker_ready.connect
+def _begin(sender: Any, **_: Any) -> None:
+    queues = tuple(sorted(queue.name for queue in sender.task_consumer.queues))
+    thread = HeartbeatThread(sender.hostname, queues, sender.pool.num_processes)
+    _threads.append(thread)
+    thread.beat()
+    thread.start()
+
+
+@signals.worker_shutdown.connect
+def _end(**_: Any) -> None:
+    for thread in _threads:
+        thread.end()
+
+
+@signals.task_failure.connect
+def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
+    """A child died in mid-bundle: the parent reports it, since the child cannot."""
+    if isinstance(exception, WorkerLostError) and getattr(sender, "name", None) == TASK and args:
+        order = Bundle.from_json(args[0])
+        logger.warning("a worker process died", extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
+        outcome = Outcome(bundle=order.id, job=order.spec.id, epoch=order.epoch, worker=socket.gethostname(), is_lost=True)
+        deliver(connect(env.read().redis_url), order.term, outcome)
+
+
+@signals.worker_process_init.connect
+def _prepare_child(**_: Any) -> None:
+    """A child leaves signals for the terminal to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

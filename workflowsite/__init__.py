@@ -1,0 +1,1 @@
+"""Wiring of the site: settings, URLs, ASGI, Celery. No rules live here."""

@@ -1,0 +1,55 @@
+"""The Celery application of the workers and of the scheduler that feeds them. Knows the environment, not Django.
+
+Re-delivery is the scheduler's alone (its ledger of dispatched bundles), so Celery acknowledges early, keeps no results
+and never sends anything again: a visibility timeout would replay old work.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports numpy: a worker process is one core; the libraries' own threads would fight over it.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from celery import Celery  # noqa: E402
+
+from workflowsite import env  # noqa: E402
+
+ENV = env.read()
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ENV.data_dir / "numba"))
+
+BUNDLE_EXPIRES_S = 60
+
+app = Celery("workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker"])
+app.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_reject_on_worker_lost=False,
+    task_default_queue="cpu",
+    task_default_delivery_mode="transient",
+    task_store_errors_even_if_ignored=False,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_max_tasks_per_child=None,
+    broker_connection_retry=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "priority_steps": [0, 1],
+        "queue_order_strategy": "priority",
+        "socket_timeout": 2,
+        "socket_connect_timeout": 2,
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.2,
+        "interval_max": 0.5,
+    },
+    redis_socket_timeout=2,
+    redis_socket_connect_timeout=2,
+    task_publish_retry=False,
+)
