@@ -32,7 +32,7 @@ class User(AbstractUser):
     #: Since when the user queues for a slot; null when active or without unfinished work. FIFO of admission.
     waiting_since = models.DateTimeField(null=True, blank=True)
 
-    class Meta(AbstractUser.Meta):
+    class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(weight__gt=0), name="user_weight_positive")]
         indexes: ClassVar = [
             # store.snapshot and selectors: the queue of waiting users, in order.

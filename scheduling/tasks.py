@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from functools import cache
@@ -30,7 +31,7 @@ STOPPED = "stopped"
 def bundle(self: Task[[dict[str, Any]], None], message: dict[str, Any]) -> None:
     """Carry out a bundle and deliver what became of it to the leader that sent it."""
     order = Bundle.from_json(message)
-    worker = self.request.hostname or ""
+    worker = f"{self.request.hostname}/{os.getpid()}"
     deliver(redis(), order.term, run(order, worker_settings(), worker=worker, is_stopped=is_stopped(order)))
 
 
@@ -83,7 +84,9 @@ def deliver(client: Redis, term: int, outcome: Outcome) -> None:
             return Inbox(client).push(term, outcome.to_json())
         except RedisError as error:
             if time.monotonic() > end:
-                logger.warning("an outcome could not be delivered: %s", error, extra={"action": "outcome_undelivered", "job_id": outcome.job})
+                logger.warning(
+                    "an outcome could not be delivered: %s", error, extra={"action": "outcome_undelivered", "job_id": outcome.job}
+                )
                 return None
             time.sleep(0.5)
 

@@ -59,8 +59,8 @@ class HeartbeatThread(threading.Thread):
 
     def _heartbeat(self) -> presence.Heartbeat:
         held = tuple(request.id for request in list(worker_state.reserved_requests))
-        stopping = worker_state.should_stop is not None or worker_state.should_terminate is not None
-        state = "stopping" if stopping else "running" if held else "idle"
+        asked = {worker_state.should_stop, worker_state.should_terminate}  # each None until a signal sets an exit code
+        state = "stopping" if asked != {None} else "running" if held else "idle"
         return presence.Heartbeat(
             name=self._worker,
             queues=self._queues,

@@ -205,7 +205,9 @@ def _default_hosts(host: str) -> tuple[str, ...]:
 def _check_together(env: Environment) -> None:
     socket = str(env.redis_socket)
     if env.redis_url_given is None and len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
-        raise BadSetting("DATA_DIR", str(env.data_dir), f"is too long for the embedded Redis ({socket} exceeds {MAX_SOCKET_PATH_BYTES} bytes)")
+        raise BadSetting(
+            "DATA_DIR", str(env.data_dir), f"is too long for the embedded Redis ({socket} exceeds {MAX_SOCKET_PATH_BYTES} bytes)"
+        )
     for origin in env.csrf_trusted_origins:
         if "://" not in origin:
             raise BadSetting("CSRF_TRUSTED_ORIGINS", origin, "must be origins such as https://slides.example.org")

@@ -40,6 +40,13 @@ def _secret_key(data_dir: Path) -> str:
     return file.read_text()
 
 
+def _kept_secret_key(data_dir: Path) -> str:
+    try:
+        return _secret_key(data_dir)
+    except OSError as error:
+        raise env.BadSetting("DATA_DIR", str(data_dir), f"cannot be written: {error.strerror or error}") from error
+
+
 def _database(url: str | None, data_dir: Path) -> dict[str, Any]:
     if url is None:
         options = {
@@ -48,12 +55,12 @@ def _database(url: str | None, data_dir: Path) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
         }
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options}
-    database = dict(dj_database_url.parse(url))
-    database["OPTIONS"] = {**dict(database.get("OPTIONS") or {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+    database: dict[str, Any] = {**dj_database_url.parse(url)}
+    database["OPTIONS"] = {**(database.get("OPTIONS") or {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
     return database
 
 
-SECRET_KEY = ENV.secret_key or _secret_key(DATA_DIR)
+SECRET_KEY = ENV.secret_key or _kept_secret_key(DATA_DIR)
 DEBUG = ENV.debug
 ALLOWED_HOSTS = list(ENV.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
@@ -180,7 +187,6 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True, "tryItOutEnabled": True, "validatorUrl": None},
-    "REDOC_UI_SETTINGS": {"disableSearch": True, "nativeScrollbars": True},
     "ENUM_NAME_OVERRIDES": {
         "WorkflowStatus": [status.value for status in WorkflowStatus],
         "JobState": [state.value for state in JobState],

@@ -106,7 +106,8 @@ class Entry:
     @property
     def progress(self) -> int:
         """Tiles to show as processed: what is known to be finished, and never less than was shown before."""
-        self.shown = min(max(self.done, self.shown), self.tiles_total or 0)
+        if self.tiles_total is not None:
+            self.shown = min(max(self.done, self.shown), self.tiles_total)
         return self.shown
 
     @property

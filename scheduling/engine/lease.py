@@ -6,7 +6,6 @@ the trust, and finds nothing to update for a leader that was deposed: that one c
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,9 +58,9 @@ class Lease:
         last = self._own().values_list("epoch", flat=True).get()
         return range(last - count + 1, last + 1)
 
-    def resign(self) -> None:
-        """Give the leadership up, so that another scheduler takes over at once."""
-        self._own().update(holder="", trusted_until=None)
+    def resign(self) -> bool:
+        """Give the leadership up, so that another scheduler takes over at once; False when it was lost before."""
+        return bool(self._own().update(holder="", trusted_until=None))
 
     def _own(self) -> QuerySet[SchedulerLease]:
         return SchedulerLease.objects.filter(pk=1, holder=self.holder, term=self.term)
@@ -98,7 +97,7 @@ def _host() -> str:
     marks = [socket.gethostname()]
     with suppress(OSError):
         marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-        marks.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
+        marks.append(str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]"))
     return "-".join(marks)
 
 

@@ -6,7 +6,7 @@ It decides which bundle goes next (fair shares), takes outcomes in, finds lost b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from scheduling.engine.config import EngineConfig
@@ -49,13 +49,17 @@ class Ledger:
         self._term = term
         self._entries: dict[int, Entry] = {}
         self._sent: dict[str, Sent] = {}
+        #: When a bundle was last named by a worker or seen in a queue.
+        self._named_at: dict[str, float] = {}
         self._clocks: dict[str, FairClock] = {}
         #: Outcomes that were not of a bundle under way: late, double or of another claim.
         self.stale = 0
 
     def add(self, claimed: Claimed) -> None:
         """Take on a claimed job."""
-        self._entries[claimed.job] = Entry(claimed=claimed)
+        beside = [entry.virtual_s for entry in self._entries.values() if entry.claimed.user == claimed.user and not entry.is_over]
+        # As among users: a job that comes later has no credit for the time before it.
+        self._entries[claimed.job] = Entry(claimed=claimed, virtual_s=min(beside, default=0.0))
         self._clock(claimed.queue).set_weight(claimed.user, claimed.weight)
 
     def drop(self, job: int) -> None:
@@ -183,8 +187,12 @@ class Ledger:
         entry.stage = Stage.PLAN
 
     def lose_unnamed(self, held: frozenset[str], now: float) -> int:
-        """Bundles sent a while ago that nobody holds are lost, charged to no tile; how many."""
-        late = [sent for sent in self._sent.values() if now - sent.sent_at > self._config.lost_after_s and sent.bundle.id not in held]
+        """Bundles that nobody has held for a while are lost, charged to no tile; how many.
+
+        For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody.
+        """
+        self._named_at = {key: now if key in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
+        late = [self._sent[key] for key, at in self._named_at.items() if now - at > self._config.lost_after_s]
         for job in {sent.job for sent in late}:
             self._entries[job].stage = Stage.PLAN
         for sent in late:
@@ -218,7 +226,12 @@ class Ledger:
         for entry in self._entries.values():
             if entry.is_cancelled and entry.end is None and not entry.bundles:
                 entry.finish_as(JobState.CANCELLED, error="cancelled")
-        return [entry.end for entry in self._entries.values() if entry.end is not None and not entry.bundles]
+        # Tiles that were under way when the end was decided have counted since.
+        return [
+            replace(entry.end, tiles_processed=entry.progress, tiles_total=entry.tiles_total)
+            for entry in self._entries.values()
+            if entry.end is not None and not entry.bundles
+        ]
 
     def stopping(self) -> list[Claimed]:
         """Jobs that are over while bundles of them are still under way."""

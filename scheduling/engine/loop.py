@@ -25,7 +25,7 @@ from scheduling.engine.pool import Pool, PoolUnavailable
 from scheduling.engine.reporting import ProgressReporter
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
-from scheduling.engine.store.leader import Pass, reconcile
+from scheduling.engine.store.leader import reconcile
 from scheduling.jobtypes.base import JobSpec
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,14 @@ class SchedulerLoop:
         self._ticked_at = float("-inf")
         self._is_dirty = True
 
-    def begin(self) -> None:
-        """Carry on what ran under earlier leaders. Raises Deposed."""
+    def begin(self) -> bool:
+        """Carry on what ran under earlier leaders; always True. Raises Deposed."""
         with self._lease.transaction():
             taken = take_over_jobs(self._lease)
         for claimed in taken:
             self._take_on(claimed)
         logger.info("leading", extra={"action": "leading", "term": self._lease.term, "taken_over": len(taken)})
+        return True
 
     def run_once(self, timeout_s: float | None = None) -> bool:
         """One step; waits at most `timeout_s` (None: until the next tick) for something to do. Whether there was something.
@@ -69,7 +70,7 @@ class SchedulerLoop:
             self._ticked_at = now
             self._look_around(now)
         if is_poked or is_tick or self._is_dirty or self._ledger.ends():
-            self._is_dirty = self._reconcile().has_decided
+            self._is_dirty = self._reconcile()
         self._report(time.monotonic())
         sent = self._dispatch(time.monotonic())
         return bool(outcomes or is_poked or self._is_dirty or sent)
@@ -124,7 +125,8 @@ class SchedulerLoop:
 
     # -- with the database
 
-    def _reconcile(self) -> Pass:
+    def _reconcile(self) -> bool:
+        """Bring ledger and database in line; whether another pass may find more to do."""
         limits = Limits(
             max_workers=self._config.max_workers, max_active_users=self._config.max_active_users, queues=frozenset(self._processes)
         )
@@ -140,9 +142,8 @@ class SchedulerLoop:
             self._take_on(claimed)
         for job in result.cancel & self._ledger.jobs:
             self._ledger.cancel(job)
-            self._is_dirty = True
         self._stop_what_is_over()
-        return result
+        return result.has_decided or bool(self._ledger.ends())
 
     def _take_on(self, claimed: Claimed) -> None:
         """The claim makes the job's folders; a worker never does, and takes their absence as the job's end."""

@@ -121,4 +121,3 @@ class Outcome:
 def _plan_from(data: dict[str, Any]) -> Planned:
     finished = tuple((start, stop) for start, stop in data["finished"])
     return Planned(**{**data, "warnings": tuple(data["warnings"]), "finished": finished})
-

@@ -52,7 +52,7 @@ class CeleryPool:
         """As Pool.submit."""
         try:
             bundle_task.apply_async(
-                args=[bundle.to_json()], task_id=bundle.id, queue=queue, priority=FIRST if is_first else LATER, expires=EXPIRES_S
+                args=(bundle.to_json(),), task_id=bundle.id, queue=queue, priority=FIRST if is_first else LATER, expires=EXPIRES_S
             )
         except (OperationalError, RedisError, OSError) as error:
             raise PoolUnavailable(str(error)) from error
@@ -95,7 +95,7 @@ class InlinePool:
         self._stopped: set[tuple[str, int]] = set()
         self._processes = processes
 
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:  # noqa: ARG002
+    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
         """Run it now; the outcome waits in `outcomes`."""
         self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
 

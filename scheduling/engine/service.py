@@ -49,21 +49,21 @@ class SchedulerService:
         while not self._is_stopping:
             lease = self._guarded(lambda: acquire(self._holder, self._config.lease_s))
             if lease is None:
-                time.sleep(STANDBY_S * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+                time.sleep(STANDBY_S * random.uniform(0.5, 1.0))
             else:
                 self._lead(lease)
 
     def _lead(self, lease: Lease) -> None:
         loop = SchedulerLoop(config=self._config, lease=lease, inbox=Inbox(self._redis), pool=CeleryPool(self._redis))
         try:
-            while not self._is_stopping and self._guarded(lambda: loop.begin() or True) is None:
+            while not self._is_stopping and not self._guarded(loop.begin):
                 time.sleep(STANDBY_S)
             while not self._is_stopping:
                 self._guarded(loop.run_once)
         except Deposed as error:
             logger.warning("deposed: %s", error, extra={"action": "deposed", "term": lease.term})
         else:
-            self._guarded(lambda: lease.resign() or True)
+            self._guarded(lease.resign)
             events.flush()
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
@@ -76,7 +76,7 @@ class SchedulerService:
                 raise
             logger.warning("the database is away: %s", error, extra={"action": "database_away", "errors": self._errors})
             close_old_connections()
-            time.sleep(min(5.0, 0.1 * 2**self._errors) * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+            time.sleep(min(5.0, 0.1 * 2**self._errors) * random.uniform(0.5, 1.0))
             return None
         self._errors = 0
         return result

@@ -6,7 +6,6 @@ idempotent: any step may run twice, on two workers at once, and must give the sa
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,6 +100,10 @@ class Plan:
     #: For the job's `warnings`, for instance an implausible tissue mask.
     warnings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.tiles_total < 0 or self.batch < 1:
+            raise ValueError(f"a plan of {self.tiles_total} tiles in batches of {self.batch} cannot be carried out")
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
@@ -157,7 +160,7 @@ class JobContext:
     def publish_artifact(self, name: str) -> None:
         """Move the part `name` to the results; does nothing when an earlier run of the step has moved it already."""
         try:
-            os.replace(self.part_path(name), self.results / name)
+            self.part_path(name).replace(self.results / name)
         except FileNotFoundError:
             if not (self.results / name).exists():
                 raise

@@ -45,8 +45,12 @@ def compute(
     for chunk in _chunks(tiles, batch):
         try:
             for index, payload in job_type.process(context, chunk):
+                if index not in chunk:
+                    raise ValueError(f"the job type gave tile {index}, which it was not asked for")
                 context.tiles.publish(index, payload)
                 done.append(index)
+            if missing := sorted(set(chunk) - set(done)):
+                raise ValueError(f"the job type gave nothing for tile {missing[0]}")
         except FolderGone:
             raise
         except TileFailed as failed:

@@ -24,8 +24,18 @@ SIMULATED_PARAMETERS: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "tiles": {"type": "integer", "minimum": 1, "maximum": MAX_TILES, "description": "Simulated only: number of tiles."},
-        "seconds_per_tile": {"type": "number", "minimum": 0, "maximum": 3600, "description": "Simulated only: seconds that each tile takes."},
-        "fail_at_tile": {"type": "integer", "minimum": 0, "maximum": MAX_TILES - 1, "description": "Simulated only: index of a tile that fails."},
+        "seconds_per_tile": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 3600,
+            "description": "Simulated only: seconds that each tile takes.",
+        },
+        "fail_at_tile": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_TILES - 1,
+            "description": "Simulated only: index of a tile that fails.",
+        },
     },
 }
 

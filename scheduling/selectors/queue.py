@@ -31,7 +31,8 @@ def scheduler_alive() -> bool:
 def workers() -> list[dict[str, Any]]:
     """Live workers as in GET /queue; empty when Redis is away."""
     return [
-        {"name": w.name, "queues": list(w.queues), "processes": w.processes, "state": w.state, "heartbeat": w.heartbeat} for w in _live_workers()
+        {"name": w.name, "queues": list(w.queues), "processes": w.processes, "state": w.state, "heartbeat": w.heartbeat}
+        for w in _live_workers()
     ]
 
 
@@ -51,8 +52,13 @@ def counters() -> dict[str, float]:
 
 def position_of(user: User) -> tuple[int, int] | None:
     """(position from 1, number of waiting users) of a user who waits for a slot; None for others."""
+    return positions_in_queue().get(user.pk)
+
+
+def positions_in_queue() -> dict[int, tuple[int, int]]:
+    """As position_of, of all who wait, by user key."""
     queue = list(User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True))
-    return (queue.index(user.pk) + 1, len(queue)) if user.pk in queue else None
+    return {key: (place, len(queue)) for place, key in enumerate(queue, start=1)}
 
 
 def queue_body(user: User) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, Count, F, FloatField, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, Count, Exists, F, FloatField, OuterRef, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Cast
 
 from scheduling.engine.policy import Situation, waiting_reason
 from scheduling.errors import NotFound
-from scheduling.models import Event, Job, User, Workflow
-from scheduling.selectors.queue import position_of, queues_served, scheduler_alive
+from scheduling.models import Event, Job, Slide, User, Workflow
+from scheduling.selectors.queue import position_of, positions_in_queue, queues_served, scheduler_alive
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
 
@@ -60,16 +60,21 @@ def workflow_query(
     if status:
         found = found.filter(status=status)
     if branch:
-        found = found.filter(jobs__branch=branch)
+        found = found.filter(_has_job(branch=branch))
     if job_type:
-        found = found.filter(jobs__job_type=job_type)
+        found = found.filter(_has_job(job_type=job_type))
     if search:
         found = found.filter(_matches(search))
-    return found.distinct() if branch or job_type or search else found
+    return found
+
+
+def _has_job(*conditions: Q, **equal: str) -> Exists:
+    """A subquery for each filter: joins would multiply the rows of workflows with a thousand jobs."""
+    return Exists(Job.objects.filter(*conditions, workflow=OuterRef("pk"), **equal))
 
 
 def _matches(search: str) -> Q:
-    match = Q(name__icontains=search) | Q(jobs__job_id__icontains=search) | Q(jobs__slide__name__icontains=search)
+    match = Q(name__icontains=search) | Q(_has_job(Q(job_id__icontains=search) | Q(slide__name__icontains=search)))
     try:
         return match | Q(uuid=UUID(search))
     except ValueError:
@@ -128,12 +133,16 @@ def workflow_rows(workflows: Sequence[Workflow]) -> list[dict[str, Any]]:
         for row in Job.objects.filter(workflow__in=workflows)
         .values("workflow_id")
         .annotate(
-            processed=Sum("tiles_processed"), total=Sum("tiles_total"), branches=Count("branch", distinct=True), fraction=Sum(_PROGRESS), n=Count("id")
+            processed=Sum("tiles_processed"),
+            total=Sum("tiles_total"),
+            branches=Count("branch", distinct=True),
+            fraction=Sum(_PROGRESS),
+            n=Count("id"),
         )
         .order_by()
     }
-    positions = {owner.pk: position_of(owner) for owner in {workflow.owner for workflow in workflows}}
-    return [_row(workflow, counts.get(workflow.pk, {}), sums.get(workflow.pk), positions[workflow.owner_id]) for workflow in workflows]
+    positions = positions_in_queue()
+    return [_row(workflow, counts.get(workflow.pk, {}), sums.get(workflow.pk), positions.get(workflow.owner_id)) for workflow in workflows]
 
 
 def _row(workflow: Workflow, counts: dict[str, int], sums: dict[str, Any] | None, position: tuple[int, int] | None) -> dict[str, Any]:
@@ -237,5 +246,4 @@ def workflow_activity(workflow: Workflow, limit: int = 200) -> list[dict[str, An
 
 def slide_names(workflow: Workflow) -> dict[str, str]:
     """Names of the slides of a workflow's jobs, by slide id."""
-    rows = Job.objects.filter(workflow=workflow, slide__isnull=False).values_list("slide_id", name=F("slide__name")).distinct()
-    return {str(key): name for key, name in rows.order_by()}
+    return {str(slide.pk): slide.name for slide in Slide.objects.filter(jobs__workflow=workflow).distinct()}

@@ -111,7 +111,9 @@ def workflow_cancel(*, workflow: Workflow, actor: str) -> None:
 
 def workflow_retry(*, workflow: Workflow, actor: str) -> None:
     """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none."""
-    _change(workflow, lambda user, flow, jobs: store.retry_jobs(user, flow, jobs, timezone.now(), actor=actor), "no failed or cancelled job")
+    _change(
+        workflow, lambda user, flow, jobs: store.retry_jobs(user, flow, jobs, timezone.now(), actor=actor), "no failed or cancelled job"
+    )
 
 
 def job_cancel(*, job: Job, actor: str) -> None:
@@ -121,7 +123,9 @@ def job_cancel(*, job: Job, actor: str) -> None:
 
 def job_retry(*, job: Job, actor: str) -> None:
     """As workflow_retry, for one job."""
-    _change(job.workflow, lambda user, flow, _: store.retry_jobs(user, flow, [job], timezone.now(), actor=actor), "neither failed nor cancelled")
+    _change(
+        job.workflow, lambda user, flow, _: store.retry_jobs(user, flow, [job], timezone.now(), actor=actor), "neither failed nor cancelled"
+    )
 
 
 def workflow_delete(*, workflow: Workflow, actor: str) -> None:
@@ -215,4 +219,3 @@ def _check_parameters(job: JobRequest, *, is_simulated: bool, where: str) -> Non
         raise Invalid("Numbers must be finite.", field=where)
     if is_simulated and job.parameters.get("fail_at_tile", 0) >= simulated.tiles_total(job.job_type, job.parameters):
         raise Invalid("fail_at_tile counts from 0 and must be below the number of tiles.", field=f"{where}.fail_at_tile")
-

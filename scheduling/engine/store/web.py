@@ -31,7 +31,9 @@ def insert_workflow(user: User, workflow: Workflow, jobs: Sequence[Job], now: da
     for job in jobs:
         job.workflow, job.lane = workflow, lane_of(workflow, job.branch)
     Job.objects.bulk_create(jobs)
-    submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), branches=len({job.branch for job in jobs}))
+    submitted = workflow_event(
+        "workflow.submitted", workflow, actor=user.username, jobs=len(jobs), branches=len({job.branch for job in jobs})
+    )
     Event.objects.bulk_create([submitted])
     events.workflow_changed(user.pk, workflow.uuid)
     if refresh_waiting(user, now):
@@ -42,7 +44,7 @@ def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: dateti
     """Cancel waiting jobs at once and ask for the end of running ones; how many of them that were unfinished. `user` is locked."""
     keys = [job.pk for job in jobs]
     asked = Job.objects.filter(pk__in=keys, state=JobState.RUNNING).update(cancel_requested=True)
-    waiting = [job for job in Job.objects.select_for_update().filter(pk__in=keys, state=JobState.PENDING)]
+    waiting = list(Job.objects.select_for_update().filter(pk__in=keys, state=JobState.PENDING))
     error = reason or f"cancelled by {actor}"
     cancelled = Job.objects.filter(pk__in=[job.pk for job in waiting], state=JobState.PENDING).update(
         state=JobState.CANCELLED, finished_at=now, error=error

@@ -1,0 +1,107 @@
+"""What every test gets: an environment of its own, Redis for all but the unit tests, and the choice of what can run here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import environment
+
+# First of all, before any module reads the environment.
+DATA_DIR = environment.apply()
+
+from tests.support.redis_server import RedisServer  # noqa: E402
+
+UNIT = Path(__file__).parent / "unit"
+FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+PLAIN_STATIC = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences", "live_server"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a session whose settings were read before this file set the environment, or that lacks what it must have."""
+    from workflowsite import settings
+
+    if settings.DATA_DIR != DATA_DIR.resolve():
+        raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: the tests set their own environment before Django reads it")
+    if os.environ.get("REQUIRE_BROWSER") == "1" and environment.find_browser() is None:
+        raise pytest.UsageError("REQUIRE_BROWSER=1, but no Chromium was found")
+    if os.environ.get("REQUIRE_POSTGRES") == "1" and not os.environ.get("TEST_DATABASE_URL"):
+        raise pytest.UsageError("REQUIRE_POSTGRES=1, but TEST_DATABASE_URL is not set")
+    import django
+
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the session wrote."""
+    shutil.rmtree(DATA_DIR, ignore_errors=True)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what this session runs on."""
+    browser = environment.find_browser() or "no Chromium found, the browser tests are left out"
+    return [f"database: {'PostgreSQL' if environment.is_postgres() else 'SQLite'}", f"browser: {browser}"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what touches the database, and leave out what cannot run here (the header says why)."""
+    for item in items:
+        if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("database")
+    unfit = [item for item in items if not _can_run(item)]
+    if unfit:
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item not in set(unfit)]
+
+
+def _can_run(item: pytest.Item) -> bool:
+    if item.get_closest_marker("browser") and environment.find_browser() is None:
+        return False
+    return environment.is_postgres() or not item.get_closest_marker("postgres")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_settings() -> Iterator[None]:
+    """Passwords that hash quickly, and static files without the manifest that only collectstatic writes."""
+    from django.conf import settings
+    from django.test import override_settings
+
+    with override_settings(PASSWORD_HASHERS=FAST_HASHERS, STORAGES={**settings.STORAGES, "staticfiles": PLAIN_STATIC}):
+        yield
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The session's Redis, where the settings expect it: `.url`, `.restart()`, `.kill()`."""
+    server = RedisServer(DATA_DIR / "redis" / "redis.sock")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _clean_redis(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Redis runs for every test that is not a unit test, and is empty for the next one."""
+    if request.path.is_relative_to(UNIT):
+        yield
+        return
+    import redis
+
+    server: RedisServer = request.getfixturevalue("redis_server")
+    yield
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; tests that use it are marked `browser`."""
+    found = environment.find_browser()
+    assert found is not None
+    return found

@@ -1,0 +1,49 @@
+"""Fixtures of the engine's tests; what they hand out is in `harness.py`, which can only be imported once Django is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from scheduling.models import User
+    from tests.engine.harness import Engine, Worker
+
+
+@pytest.fixture(scope="session")
+def _worker(redis_server: RedisServer) -> Iterator[Worker]:
+    from tests.engine.harness import Worker
+
+    worker = Worker(redis_server.url)
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def worker(_worker: Worker) -> Worker:
+    """A living worker; one for the whole session unless a test kills it."""
+    if _worker.process is None or _worker.process.poll() is not None:
+        _worker.start()
+    return _worker
+
+
+@pytest.fixture
+def engine(transactional_db: None, redis_server: RedisServer, worker: Worker) -> Engine:
+    """The loop with a worker, on an empty database."""
+    from tests.engine.harness import Engine
+    from workflowsite.celery import app
+
+    app.set_default()
+    return Engine(redis_server.url)
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> User:
+    """A user."""
+    from scheduling.models import User
+
+    return User.objects.create(username="alice")

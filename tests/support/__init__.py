@@ -1,0 +1,1 @@
+"""What tests of several rooms share: waiting for a condition, a Redis of their own, a running product."""

@@ -1,0 +1,49 @@
+"""The environment of the test session: none of the caller's settings, a DATA_DIR of its own. Applied before Django loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+#: Every variable that the product reads; `tests/test_house.py` holds this list and `.env.example` together.
+SETTINGS = (
+    *("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "MAX_WORKERS", "WORKER_PROCESSES", "MAX_CONCURRENT_USERS"),
+    *("USER_SLOT_MAX_SECONDS", "RATE_LIMIT_CAPACITY", "RATE_LIMIT_REFILL_PER_SECOND", "SIMULATED_SECONDS_PER_TILE"),
+    *("MAX_UPLOAD_BYTES", "TRUST_USER_HEADER", "DEMO", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
+    *("HTTPS", "LOG_JSON", "EMBEDDED"),
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def apply() -> Path:
+    """Set os.environ for this session and return its DATA_DIR (short: a socket's path has little room)."""
+    for name in SETTINGS:
+        os.environ.pop(name, None)
+    data_dir = Path(tempfile.mkdtemp(prefix="wf-"))
+    for folder in ("static", "slides", "results", "tmp", "redis"):
+        (data_dir / folder).mkdir()
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "workflowsite.settings",
+        "DATA_DIR": str(data_dir),
+        "NUMBA_CACHE_DIR": str(data_dir / "numba"),
+        "SECRET_KEY": "of-the-tests",
+        "TRUST_USER_HEADER": "1",
+        "HTTPS": "0",
+        "DEMO": "0",
+    }
+    if is_postgres():
+        os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
+    return data_dir
+
+
+def is_postgres() -> bool:
+    """Whether this session runs on PostgreSQL."""
+    return os.environ.get("TEST_BACKEND", "sqlite") == "postgres"
+
+
+def find_browser() -> str | None:
+    """A Chromium: CHROMIUM names one, else the usual names on PATH."""
+    named = os.environ.get("CHROMIUM")
+    return named or next((found for name in BROWSERS if (found := shutil.which(name))), None)

@@ -1,0 +1,172 @@
+"""`make run` from its first check to its last process: start in order, say Ready, keep alive, stop in order."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from workflowsite import embedded_redis, output, programs
+from workflowsite.env import Environment
+from workflowsite.monitor import Monitor
+from workflowsite.preflight import CannotStart, check_database, check_port, make_folders, take_lock
+from workflowsite.programs import MANAGE, STOP_ORDER, Program
+from workflowsite.steps import Step
+
+#: The embedded Redis answers within milliseconds; one elsewhere may be starting beside us.
+REDIS_ANSWER_S = 5.0
+NOTE_AFTER_S = 20.0
+
+
+def run(env: Environment, reactor: Any) -> int:
+    """Run until stopped; the exit code. Raises CannotStart or NoRedis before anything has been started."""
+    make_folders(env)
+    lock = take_lock(env)
+    check_port(env)
+    check_database(env)
+    redis = None if env.redis_url_given else programs.redis_program(env)
+    output.begin(env.data_dir / "logs", STOP_ORDER)
+    session = Session(env, redis, lock, reactor)
+    reactor.callWhenRunning(session.begin)
+    reactor.run()
+    return session.exit_code
+
+
+class Session:
+    """The programs of one run. `exit_code` is 0 after a stop that was asked for, 1 when the start failed."""
+
+    def __init__(self, env: Environment, redis: Program | None, lock: int, reactor: Any) -> None:
+        self.exit_code = 0
+        self._env = env
+        self._redis = redis
+        self._lock = lock
+        self._reactor = reactor
+        self._environ = programs.child_environment(env, os.environ)
+        self._monitor = Monitor(self._environ, lock, reactor)
+        self._steps: list[Step] = []
+        self._starting: Deferred[None] = Deferred()
+        self._is_stopping = False
+        self._last_answer = ""
+
+    def begin(self) -> None:
+        """Take the signals and start; called when the reactor runs, whose own handlers these replace."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started under nohup
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._signalled))
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._failed)
+
+    def _signalled(self) -> None:
+        if self._is_stopping:
+            self._monitor.hasten()
+        else:
+            self._say("stopping")
+            self._stop()
+
+    def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
+        self.exit_code = 1
+        message = failure.getErrorMessage() if failure.check(CannotStart) else failure.getTraceback()
+        print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201
+        if not self._is_stopping:
+            self._stop()
+
+    # ---- start ------------------------------------------------------------------------------------------------------
+    async def _start(self) -> None:
+        self._monitor.startService()
+        await self._start_redis()
+        await self._prepare()
+        self._monitor.add(programs.web_program(self._env))
+        self._monitor.add(programs.scheduler_program())
+        self._monitor.add(programs.worker_program(self._env))
+        await self._until_ready()
+        self._say(f"Ready: http://{self._env.display_host}:{self._env.port}/ui")
+
+    async def _start_redis(self) -> None:
+        if self._redis:
+            self._monitor.add(self._redis)
+        if not await self._until(lambda: embedded_redis.answers(self._env.redis_url), REDIS_ANSWER_S):
+            where = (
+                f"{self._redis.command[0]} (see {self._env.data_dir}/logs/redis.log)"
+                if self._redis
+                else f"REDIS_URL={self._env.redis_url!r}"
+            )
+            raise CannotStart(f"{where}: Redis does not answer")
+
+    async def _prepare(self) -> None:
+        """What has to be there before the programs: tables, static files, compiled kernels; then the sample slide."""
+        await self._together(
+            self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0"),
+            self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
+            self._step("warm", sys.executable, "-m", "scheduling.slides.warm"),
+        )
+        if self._env.demo:
+            await self._step("demo", *MANAGE, "demo")
+
+    def _step(self, name: str, *command: str) -> Deferred[None]:
+        step = Step(name, command, self._environ, self._env.data_dir / "logs", self._lock)
+        self._steps.append(step)
+        return step.start(self._reactor)
+
+    @staticmethod
+    async def _together(*steps: Deferred[None]) -> None:
+        """Wait for all; raise what the first of them to fail raised."""
+        try:
+            await gatherResults(steps, consumeErrors=True)
+        except FirstError as error:
+            raise error.subFailure.value from None
+
+    async def _until(self, predicate: Callable[[], bool], within_s: float, every_s: float = 0.05) -> bool:
+        deadline = self._reactor.seconds() + within_s
+        while not await deferToThread(predicate):
+            if self._reactor.seconds() > deadline:
+                return False
+            await deferLater(self._reactor, every_s)
+        return True
+
+    async def _until_ready(self) -> None:
+        """Poll /readyz; now and then say what it still waits for. A program that does not come up is started again meanwhile."""
+        while not await self._until(self._is_ready, NOTE_AFTER_S, every_s=0.25):
+            self._say(f"not ready yet: {self._last_answer}")
+
+    def _is_ready(self) -> bool:
+        host = next((name.lstrip(".") for name in self._env.allowed_hosts if name != "*"), self._env.display_host)
+        wire = http.client.HTTPConnection(self._env.display_host.strip("[]"), self._env.port, timeout=5)
+        try:
+            wire.request("GET", "/readyz", headers={"Host": host})
+            answer = wire.getresponse()
+            self._last_answer = f"/readyz answers {answer.status} {answer.read(500).decode(errors='replace')}"
+        except (OSError, http.client.HTTPException) as error:
+            self._last_answer = f"the web server does not answer ({error})"
+            return False
+        finally:
+            wire.close()
+        return answer.status == http.client.OK
+
+    # ---- stop -------------------------------------------------------------------------------------------------------
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._starting.cancel()
+        stopping = Deferred.fromCoroutine(self._stop_all())
+        stopping.addErrback(self._failed)
+        stopping.addBoth(lambda _: self._reactor.stop())
+
+    async def _stop_all(self) -> None:
+        for step in self._steps:
+            await step.stop()
+        for name in STOP_ORDER:
+            await self._monitor.remove(name)
+        self._monitor.stopService()
+
+    @staticmethod
+    def _say(line: str) -> None:
+        print(line, flush=True)  # noqa: T201
