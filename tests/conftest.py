@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse a session whose settings were read before this file set the environment, or that lacks what it must have."""
     from workflowsite import settings
 
-    if settings.DATA_DIR != DATA_DIR.resolve():
+    if DATA_DIR.resolve() != settings.DATA_DIR:
         raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: the tests set their own environment before Django reads it")
     if os.environ.get("REQUIRE_BROWSER") == "1" and environment.find_browser() is None:
         raise pytest.UsageError("REQUIRE_BROWSER=1, but no Chromium was found")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+import django
 from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workflowsite.settings")
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
 from dashboard.routing import websocket  # noqa: E402  (needs the app registry)
+from workflowsite.handler import FileBodyHandler  # noqa: E402
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": FileBodyHandler(), "websocket": websocket})

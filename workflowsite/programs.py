@@ -43,9 +43,11 @@ def redis_program(env: Environment) -> Program:
 
 
 def web_program(env: Environment) -> Program:
-    """Daphne: HTTP and websockets."""
+    """HTTP and websockets."""
     options = ("-b", env.host.strip("[]"), "-p", str(env.port), "-v", "0", "--application-close-timeout", "1", "--no-server-name")
-    return Program("web", (sys.executable, "-m", "daphne", *options, "workflowsite.asgi:application"), (StopStep(signal.SIGTERM, 1.5),))
+    return Program(
+        "web", (sys.executable, "-m", "workflowsite.web", *options, "workflowsite.asgi:application"), (StopStep(signal.SIGTERM, 1.5),)
+    )
 
 
 def scheduler_program() -> Program:

@@ -54,7 +54,9 @@ def _database(url: str | None, data_dir: Path) -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
         }
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options}
+        # Tests use a file too: SQLite in memory locks tables, not the database, and does not wait.
+        test = {"NAME": str(data_dir / "test.sqlite3")}
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options, "TEST": test}
     database: dict[str, Any] = {**dj_database_url.parse(url)}
     database["OPTIONS"] = {**(database.get("OPTIONS") or {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
     return database

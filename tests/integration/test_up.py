@@ -1,0 +1,131 @@
+"""`manage.py up`, for real: it starts everything, brings back what dies, stops in order and says why it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.product import Product
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Product]]:
+    """Makes products on one folder, whose path is short enough for a socket."""
+    folder = tmp_path_factory.mktemp("p") / "d"
+    made: list[Product] = []
+
+    def make(**settings: str | int) -> Product:
+        made.append(Product(settings.pop("folder", folder), **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.clean_up()
+
+
+def test_whatever_dies_comes_back_and_a_stop_leaves_nothing(product: Callable[..., Product]) -> None:
+    up = product().start().until_ready()
+    assert up.status("/readyz") == 200
+    for word in ("run_scheduler", "workflowsite.web", "celery", "redis-server"):
+        pid = up.pid(word)
+        assert pid, f"no {word} among {up.processes()}"
+        assert os.getsid(pid) == pid, f"{word} shares a session with others, so Ctrl-C would reach it out of turn"
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda word=word, pid=pid: up.pid(word) not in {0, pid}, f"the return of {word}")  # type: ignore[misc]
+    eventually(lambda: up.status("/readyz") == 200, "readiness again", within_s=60)
+    assert "scheduler | killed by SIGKILL" in up.output
+    up.signal(signal.SIGTERM)
+    assert up.ended() == 0
+    assert up.processes() == {}
+    assert up.output.count("Ready: ") == 1
+    stopped = [up.output.rindex(line) for line in ("stopping", "User requested shutdown")]
+    assert stopped == sorted(stopped)
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_the_first_goes_on(product: Callable[..., Product]) -> None:
+    first = product().start().until_ready()
+    second = product().start()
+    assert second.ended() == 1
+    line = f"DATA_DIR='{first.data_dir}': another `make run` (process {first.process and first.process.pid}) is using it"
+    assert line in second.output
+    assert first.status("/readyz") == 200
+    first.signal(signal.SIGINT)
+    assert first.ended() == 0
+    assert first.processes() == {}
+
+
+def test_when_up_itself_is_killed_its_programs_end_by_themselves(product: Callable[..., Product]) -> None:
+    up = product().start().until_ready()
+    up.signal(signal.SIGKILL)
+    up.ended()
+    eventually(lambda: not up.processes(), "the end of its programs")
+
+
+def test_a_stop_in_the_middle_of_the_start_leaves_nothing(product: Callable[..., Product]) -> None:
+    up = product().start()
+    eventually(lambda: up.pid("migrate"), "the start of the migrations")
+    up.signal(signal.SIGTERM)
+    assert up.ended() == 0
+    assert up.processes() == {}
+    assert "Ready: " not in up.output
+
+
+def test_a_port_that_is_taken_is_one_line_and_a_failure(product: Callable[..., Product]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        up = product(PORT=server.getsockname()[1]).start()
+        assert up.ended() == 1
+    assert up.output.splitlines() == [f"error: PORT={up.port}: 127.0.0.1:{up.port} is taken by another program; set PORT to a free one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MAX_WORKERS", "many", "must be a whole number"),
+        ("RATE_LIMIT_CAPACITY", "-3", "must be at least 0"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "Redis does not answer"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line_and_a_failure(product: Callable[..., Product], name: str, value: str, reason: str) -> None:
+    up = product(**{name: value}).start()
+    assert up.ended() == 1
+    (line,) = (line for line in up.output.splitlines() if line.startswith("error: "))
+    assert line.startswith(f"error: {name}='{value}': ")
+    assert reason in line
+    assert "Traceback" not in up.output
+    assert up.processes() == {}
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_a_failure(product: Callable[..., Product], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    up = product(DATA_DIR=str(tmp_path / "file" / "below")).start()
+    assert up.ended() == 1
+    assert len(up.output.splitlines()) == 1
+    assert up.output.startswith("error: DATA_DIR=")
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_without_its_password_and_a_failure(product: Callable[..., Product]) -> None:
+    up = product(DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none").start()
+    assert up.ended() == 1
+    (line,) = up.output.splitlines()
+    assert line.startswith("error: DATABASE_URL: ")
+    assert "hush" not in line
+
+
+def test_a_step_that_fails_ends_the_start_with_its_last_line(product: Callable[..., Product]) -> None:
+    """Static files cannot be collected where a file stands in the way."""
+    up = product()
+    (up.data_dir / "static").mkdir()
+    (up.data_dir / "static" / "admin").write_text("")
+    assert up.start().ended() == 1
+    (line,) = (line for line in up.output.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: collectstatic failed: ")
+    assert "Traceback" not in up.output
+    assert up.processes() == {}

@@ -1,0 +1,111 @@
+"""The environment: defaults, types, bounds, and which variable a bad value names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflowsite import env
+from workflowsite.env import BadSetting, read
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    found = read({})
+    assert (found.host, found.port) == ("127.0.0.1", 8000)
+    assert found.data_dir == env.BASE_DIR / "var"
+    assert found.max_workers >= 4
+    assert found.worker_processes == found.max_workers
+    assert (found.max_concurrent_users, found.user_slot_max_seconds) == (3, 3600)
+    assert (found.rate_limit_capacity, found.rate_limit_refill_per_second) == (10, 1)
+    assert found.max_upload_bytes == 64 * 2**30
+    assert (found.simulated_seconds_per_tile, found.secret_key, found.database_url) == (None, None, None)
+    assert (found.debug, found.demo, found.trust_user_header) == (False, False, False)
+    assert set(found.allowed_hosts) == {"localhost", "127.0.0.1", "[::1]"}
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert read({"PORT": "", "MAX_WORKERS": " ", "REDIS_URL": ""}) == read({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("MAX_WORKERS", "many"),
+        ("MAX_WORKERS", "0"),
+        ("MAX_WORKERS", "1.5"),
+        ("WORKER_PROCESSES", "-1"),
+        ("MAX_CONCURRENT_USERS", "0"),
+        ("USER_SLOT_MAX_SECONDS", "-1"),
+        ("RATE_LIMIT_CAPACITY", "-3"),
+        ("RATE_LIMIT_REFILL_PER_SECOND", "0"),
+        ("SIMULATED_SECONDS_PER_TILE", "nan"),
+        ("SIMULATED_SECONDS_PER_TILE", "inf"),
+        ("MAX_UPLOAD_BYTES", "64GiB"),
+        ("TRUST_USER_HEADER", "maybe"),
+        ("DEMO", "2"),
+        ("DEBUG", "y"),
+        ("LOG_JSON", "x"),
+        ("HTTPS", "https"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "postgres://[broken"),
+        ("REDIS_URL", "localhost:6379"),
+        ("CSRF_TRUSTED_ORIGINS", "slides.example.org"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        read({name: value})
+    assert caught.value.name == name
+    assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+
+def test_trust_and_demo_are_on_by_default_only_when_embedded_on_loopback() -> None:
+    assert read({"EMBEDDED": "1"}).trust_user_header
+    assert read({"EMBEDDED": "1"}).demo
+    assert not read({"EMBEDDED": "1", "HOST": "0.0.0.0"}).trust_user_header
+    assert not read({"EMBEDDED": "1", "TRUST_USER_HEADER": "0"}).trust_user_header
+
+
+def test_worker_processes_follow_max_workers() -> None:
+    assert read({"MAX_WORKERS": "7"}).worker_processes == 7
+    assert read({"MAX_WORKERS": "7", "WORKER_PROCESSES": "2"}).worker_processes == 2
+
+
+def test_a_relative_data_dir_lies_in_the_checkout_and_an_absolute_one_where_it_says() -> None:
+    assert read({"DATA_DIR": "elsewhere"}).data_dir == env.BASE_DIR / "elsewhere"
+    assert read({"DATA_DIR": "/srv/slides"}).data_dir == Path("/srv/slides")
+
+
+def test_a_data_dir_too_long_for_a_unix_socket_is_refused_unless_redis_is_elsewhere() -> None:
+    long = "/" + "x" * 100
+    with pytest.raises(BadSetting, match="too long"):
+        read({"DATA_DIR": long})
+    assert read({"DATA_DIR": long, "REDIS_URL": "redis://localhost"}).redis_url == "redis://localhost"
+
+
+def test_redis_urls_follow_the_socket_and_the_broker_spells_it_its_own_way() -> None:
+    found = read({"DATA_DIR": "/srv/slides"})
+    assert found.redis_url == "unix:///srv/slides/redis/redis.sock"
+    assert found.broker_url == "redis+socket:///srv/slides/redis/redis.sock"
+    assert read({"REDIS_URL": "redis://broker:6379/2"}).broker_url == "redis://broker:6379/2"
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]"), ("slides.example.org", "slides.example.org")]
+)
+def test_a_person_is_shown_a_host_that_a_browser_can_open(host: str, shown: str) -> None:
+    assert read({"HOST": host}).display_host == shown
+
+
+@given(st.dictionaries(st.sampled_from(["PORT", "MAX_WORKERS", "DEBUG", "REDIS_URL", "DATABASE_URL", "RATE_LIMIT_CAPACITY"]), st.text()))
+def test_whatever_the_environment_holds_reading_it_works_or_names_a_variable_of_it(environ: dict[str, str]) -> None:
+    try:
+        read(environ)
+    except BadSetting as error:
+        assert error.name in environ
