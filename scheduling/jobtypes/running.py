@@ -56,7 +56,7 @@ def compute(
         except TileFailed as failed:
             return done, TileError(index=failed.index, error=failed)
         except Exception as error:  # noqa: BLE001  (whatever a job type raises is a failure of this tile, reported with its traceback)
-            return done, TileError(index=next(i for i in chunk if i not in done), error=error)
+            return done, TileError(index=next((i for i in chunk if i not in done), chunk[-1]), error=error)
         if is_over():
             break
     return done, None

@@ -1,0 +1,33 @@
+"""Parameters of a job with the defaults of its schema filled in, and the provenance that every summary carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import scheduling
+from scheduling.jobtypes.base import JobContext, JobFailed, JobType, SlideRef
+
+
+def filled(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, and the schema's default for whatever is not given."""
+    return {name: rule["default"] for name, rule in schema["properties"].items()} | given
+
+
+def slide_of(context: JobContext) -> SlideRef:
+    """The job's slide. Raises JobFailed for a job without one."""
+    if context.spec.slide is None:
+        raise JobFailed("This job has no slide.")
+    return context.spec.slide
+
+
+def provenance(job_type: JobType, context: JobContext, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What a result was made from and by; no times, so that the same work gives the same file."""
+    slide = slide_of(context)
+    return {
+        "job_type": job_type.name,
+        "job_type_version": job_type.version,
+        "software_version": getattr(scheduling, "__version__", None),
+        "slide": {"name": slide.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
+        "parameters": parameters,
+        "inputs": [{"job_type": ref.job_type, "digest": ref.digest} for ref in context.spec.inputs],
+    }

@@ -1,0 +1,60 @@
+"""JSON schema of the parameters of SEGMENT_CELLS, shown in the API and as a form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "threshold_od": {
+            "type": ["number", "null"],
+            "minimum": 0.02,
+            "maximum": 2,
+            "default": None,
+            "description": "Lowest hematoxylin optical density of a nucleus; null: chosen for the slide by Otsu's method.",
+        },
+        "min_area_um2": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 10,
+            "description": "Smaller nuclei are dropped (µm²).",
+        },
+        "max_area_um2": {
+            "type": "number",
+            "minimum": 10,
+            "maximum": 2000,
+            "default": 400,
+            "description": "Larger objects are dropped (µm²).",
+        },
+        "min_solidity": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0.7,
+            "description": "Objects that fill less of their convex hull are dropped: folds, fibres, keratin.",
+        },
+        "stain_vectors": {
+            "type": "string",
+            "enum": ["customary", "estimated"],
+            "default": "customary",
+            "description": "Colours of hematoxylin and eosin: the customary ones, or estimated from this slide (Macenko).",
+        },
+        "tile_px": {
+            "type": "integer",
+            "minimum": 256,
+            "maximum": 4096,
+            "default": 896,
+            "description": "Side of a tile's core at analysis resolution (about 0.5 µm per pixel).",
+        },
+        "halo_px": {
+            "type": "integer",
+            "minimum": 64,
+            "maximum": 512,
+            "default": 64,
+            "description": "What a tile reads beyond its core on each side, at analysis resolution.",
+        },
+    },
+}

@@ -1,0 +1,94 @@
+"""What is fixed once for a slide before its nuclei are sought: background, stain vectors, thresholds.
+
+Estimated on windows that depend on the slide and its tissue alone, never on how the slide is cut into tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.nuclei import frozen_levels, smoothed_levels
+from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate
+from scheduling.slides.tiling import Grid, read_window
+
+SAMPLE_PX = 512
+_SAMPLES = 16
+_EVERY = 8
+#: Sum of the optical densities of three channels from which a pixel is tissue rather than glass.
+_TISSUE_OD = 0.36
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The constants of one slide."""
+
+    stains: Stains
+    dark_level: int
+    pale_level: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts; the thresholds also as optical densities."""
+        return {**asdict(self), "dark_od": round(self.dark_level * OD_STEP, 4), "pale_od": round(self.pale_level * OD_STEP, 4)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Calibration:
+        """Inverse of to_json."""
+        stains = Stains(**{name: tuple(values) for name, values in data["stains"].items()})
+        return cls(stains=stains, dark_level=data["dark_level"], pale_level=data["pale_level"])
+
+
+def calibrate(
+    reader: SlideReader,
+    mask: npt.NDArray[np.uint8],
+    mask_downsample: float,
+    downsample: int,
+    mpp: float,
+    *,
+    estimate_stains: bool = False,
+    threshold_od: float | None = None,
+) -> Calibration:
+    """The constants of a slide, from up to 16 windows of 512 model pixels spread over its tissue.
+
+    `mask` has pixels of `mask_downsample` model pixels; `mpp` is microns per model pixel. Raises ValueError when the mask is empty.
+    """
+    windows = _samples(reader, mask, mask_downsample, downsample)
+    background = background_of(sum((_histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
+    stains = estimate(_thinned(windows), background) if estimate_stains else Stains(background=background)
+    counts = sum((_level_counts(rgb, stains, mpp) for rgb in windows), np.zeros(256, np.int64))
+    dark, pale = frozen_levels(counts)
+    if threshold_od is not None:
+        pale = min(255, round(threshold_od / OD_STEP))
+        dark = max(dark, pale)
+    return Calibration(stains=stains, dark_level=dark, pale_level=pale)
+
+
+def _samples(reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: float, downsample: int) -> list[RGB]:
+    grid = Grid.for_slide(reader.width, reader.height, downsample, SAMPLE_PX, 0)
+    places = grid.meeting(mask, mask_downsample)
+    if not places:
+        raise ValueError("the mask is empty")
+    number = min(_SAMPLES, len(places))
+    return [read_window(reader, grid.window(places[index * len(places) // number]), downsample) for index in range(number)]
+
+
+def _histograms(rgb: RGB) -> npt.NDArray[np.int64]:
+    # Padding is white; it must not make the background brighter than the slide's own glass.
+    inside = rgb[(rgb < 255).any(axis=2)]
+    return np.stack([np.bincount(inside[:, channel], minlength=256) for channel in range(3)]).astype(np.int64)
+
+
+def _thinned(windows: list[RGB]) -> npt.NDArray[np.uint8]:
+    return np.concatenate([rgb.reshape(-1, 3)[::_EVERY] for rgb in windows])
+
+
+def _level_counts(rgb: RGB, stains: Stains, mpp: float) -> npt.NDArray[np.int64]:
+    """Histogram of the smoothed hematoxylin levels over tissue."""
+    levels = smoothed_levels(densities(rgb, stains)[0], mpp)
+    table = -np.log10((np.arange(256) + 1) / (np.asarray(stains.background)[:, None] + 1))
+    total = sum((table[channel][rgb[:, :, channel]] for channel in range(3)), np.zeros(rgb.shape[:2]))
+    return np.bincount(levels[total > _TISSUE_OD], minlength=256).astype(np.int64)

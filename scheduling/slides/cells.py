@@ -1,0 +1,121 @@
+"""The cells of one tile as an Arrow table: measured, in full-resolution pixels and microns; what a tile file holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scheduling.slides.contours import Labels, Outlines, trace
+from scheduling.slides.measure import Moments, axes_px, circularities, means, moments, perimeters_px, solidities
+from scheduling.slides.stain import Floats
+from scheduling.slides.tiling import Box, Grid, cut_labels, owned
+
+#: Columns of numbers, in the order in which they are written everywhere.
+MEASURES = (
+    "centroid_x_px",
+    "centroid_y_px",
+    "area_um2",
+    "perimeter_um",
+    "circularity",
+    "solidity",
+    "major_axis_um",
+    "minor_axis_um",
+    "hematoxylin_od_mean",
+    "hematoxylin_od_sd",
+    "eosin_od_mean",
+)
+#: `polygon` is a closed ring x0, y0, x1, y1, … along pixel edges, origin at the upper left corner of the slide.
+SCHEMA = pa.schema([*((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
+_DECIMALS = 4
+
+
+def cells_of_window(
+    labels: Labels,
+    count: int,
+    densities: tuple[Floats, Floats],
+    grid: Grid,
+    tile: int,
+    *,
+    downsample: int,
+    mpp: float,
+    min_solidity: float = 0.0,
+) -> pa.Table:
+    """The cells that the tile owns, in raster order, of the labels 1…count in its window.
+
+    `densities` are hematoxylin and eosin (h, w); `mpp` is microns per full-resolution pixel.
+    """
+    window = grid.window(tile)
+    sums = moments(labels, count, window.left, window.top)
+    rings = trace(labels, count)
+    keep = owned(grid.core(tile), sums.area, sums.x, sums.y)
+    keep[cut_labels(labels, window, grid.width, grid.height) - 1] = False
+    measures = _measures(sums, rings, labels, count, densities, downsample, mpp)
+    keep &= measures["solidity"] >= min_solidity
+    chosen = np.flatnonzero(keep)
+    columns: list[Any] = [np.round(measures[name][chosen], _DECIMALS) for name in MEASURES]
+    columns.append(_polygon_column(rings, chosen, window, downsample))
+    return pa.table(columns, schema=SCHEMA)
+
+
+def encode(cells: pa.Table) -> bytes:
+    """Arrow stream, zstd; the same cells give the same bytes."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
+        writer.write_table(cells.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def decode(payload: bytes) -> pa.Table:
+    """Inverse of encode."""
+    with pa.ipc.open_stream(payload) as reader:
+        return reader.read_all()
+
+
+def rings_of(cells: pa.Table) -> list[npt.NDArray[np.int32]]:
+    """(vertices, 2) closed ring of each cell."""
+    column = cells["polygon"].combine_chunks()
+    points = np.asarray(column.flatten()).reshape(-1, 2)
+    offsets = np.asarray(column.offsets) // 2
+    return np.split(points, (offsets[1:-1] - offsets[0]).tolist()) if len(cells) else []
+
+
+def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -> pa.Table:
+    """Only the cells whose centroid lies on the mask, whose pixels are `downsample` full-resolution pixels wide."""
+    x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
+    column = np.minimum((x // downsample).astype(np.int64), mask.shape[1] - 1)
+    row = np.minimum((y // downsample).astype(np.int64), mask.shape[0] - 1)
+    return cells.filter(pa.array(mask[row, column] > 0))
+
+
+def _measures(
+    sums: Moments, rings: Outlines, labels: Labels, count: int, densities: tuple[Floats, Floats], downsample: int, mpp: float
+) -> dict[str, npt.NDArray[np.float64]]:
+    pixel_um = downsample * mpp
+    major, minor = axes_px(sums)
+    lengths = perimeters_px(rings)
+    hematoxylin, deviation = means(labels, count, densities[0])
+    return {
+        "centroid_x_px": (sums.x / sums.area + 0.5) * downsample,
+        "centroid_y_px": (sums.y / sums.area + 0.5) * downsample,
+        "area_um2": sums.area * pixel_um**2,
+        "perimeter_um": lengths * pixel_um,
+        "circularity": circularities(sums.area, lengths),
+        "solidity": solidities(rings),
+        "major_axis_um": major * pixel_um,
+        "minor_axis_um": minor * pixel_um,
+        "hematoxylin_od_mean": hematoxylin,
+        "hematoxylin_od_sd": deviation,
+        "eosin_od_mean": means(labels, count, densities[1])[0],
+    }
+
+
+def _polygon_column(rings: Outlines, chosen: npt.NDArray[np.int64], window: Box, downsample: int) -> pa.Array:
+    sizes = np.diff(rings.offsets)[chosen]
+    at = np.repeat(rings.offsets[:-1][chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
+    points = (rings.points[at] + np.array([window.left, window.top], np.int32)) * downsample
+    offsets = np.concatenate([[0], np.cumsum(sizes) * 2]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(points.reshape(-1).astype(np.int32)))

@@ -1,0 +1,177 @@
+"""Outlines of labelled objects along the edges of their pixels, so that an outline's area is the pixels' area.
+
+Contours through pixel centres (as OpenCV draws them) lose 13 to 18 % of a nucleus. Kernels are compiled once by numba
+and cached on disk. Labels are int32 (height, width), 0 = background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Labels = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Closed rings of several objects: object i has the vertices `points[offsets[i]:offsets[i + 1]]`, first = last."""
+
+    #: int32 (n, 2): x, y of pixel corners; the corner (0, 0) is the upper left one of the first pixel.
+    points: npt.NDArray[np.int32]
+    #: int64 (objects + 1,).
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def ring(self, index: int) -> npt.NDArray[np.int32]:
+        """(vertices, 2) of one object, closed."""
+        return self.points[self.offsets[index] : self.offsets[index + 1]]
+
+
+@njit(cache=True)
+def split_pieces(labels: Labels) -> tuple[Labels, int]:
+    """Number the 4-connected pieces of equal labels from 1 in raster order of their first pixels."""
+    height, width = labels.shape
+    pieces = np.zeros((height, width), np.int32)
+    parents = np.zeros(height * width // 2 + 2, np.int32)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            if label == 0:
+                continue
+            up = pieces[y - 1, x] if y > 0 and labels[y - 1, x] == label else 0
+            left = pieces[y, x - 1] if x > 0 and labels[y, x - 1] == label else 0
+            if up == 0 and left == 0:
+                count += 1
+                parents[count] = count
+                pieces[y, x] = count
+            elif up == 0 or left == 0 or up == left:
+                pieces[y, x] = max(up, left)
+            else:
+                a, b = up, left
+                while parents[a] != a:
+                    a = parents[a]
+                while parents[b] != b:
+                    b = parents[b]
+                low = min(a, b)
+                parents[a] = low
+                parents[b] = low
+                pieces[y, x] = low
+    final = 0
+    for piece in range(1, count + 1):
+        if parents[piece] == piece:
+            final += 1
+            parents[piece] = -final
+        else:
+            root = parents[piece]
+            parents[piece] = parents[root] if parents[root] < 0 else -parents[root]
+    for y in range(height):
+        for x in range(width):
+            if pieces[y, x] != 0:
+                pieces[y, x] = -parents[pieces[y, x]]
+    return pieces, final
+
+
+@njit(cache=True)
+def first_pixels(labels: Labels, count: int) -> tuple[Ints, Ints]:
+    """Of each label 1…count: the flat index of its first pixel in raster order (-1 = absent) and its number of pixels."""
+    width = labels.shape[1]
+    first = np.full(count + 1, -1, np.int64)
+    areas = np.zeros(count + 1, np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(width):
+            label = labels[y, x]
+            if label > 0:
+                areas[label] += 1
+                if first[label] < 0:
+                    first[label] = y * width + x
+    return first, areas
+
+
+@njit(cache=True)
+def _is(labels: Labels, x: int, y: int, label: int) -> bool:
+    return 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
+
+
+@njit(cache=True)
+def _trace(labels: Labels, starts: Ints, points: npt.NDArray[np.int32], offsets: Ints) -> int:
+    """Walk around every object with it on the right hand; write a vertex at each turn. Returns the vertices needed.
+
+    Where two pixels touch only by a corner the walk keeps to the pixel it follows: pieces are 4-connected.
+    """
+    width = labels.shape[1]
+    used = 0
+    for index in range(len(starts)):
+        offsets[index] = used
+        start_x, start_y = starts[index] % width, starts[index] // width
+        label = labels[start_y, start_x]
+        x, y, dx, dy = start_x, start_y, 1, 0
+        begin = used
+        while True:
+            if used < len(points):
+                points[used, 0] = x
+                points[used, 1] = y
+            used += 1
+            while True:
+                x += dx
+                y += dy
+                # The pixels ahead of the corner (x, y), right and left of the direction (dx, dy).
+                right = _is(labels, x + (dx - dy - 1) // 2, y + (dy + dx - 1) // 2, label)
+                left = _is(labels, x + (dx + dy - 1) // 2, y + (dy - dx - 1) // 2, label)
+                if not right:
+                    dx, dy = -dy, dx
+                    break
+                if left:
+                    dx, dy = dy, -dx
+                    break
+            if x == start_x and y == start_y and dx == 1 and dy == 0:
+                break
+        if used < len(points):
+            points[used, 0] = points[begin, 0]
+            points[used, 1] = points[begin, 1]
+        used += 1
+    offsets[len(starts)] = used
+    return used
+
+
+def trace(labels: Labels, count: int) -> Outlines:
+    """Outer rings of the labels 1…count, each of them one 4-connected piece; clockwise on the screen, from its first pixel."""
+    first, _ = first_pixels(labels, count)
+    starts = first[1:]
+    if (starts < 0).any():
+        raise ValueError("a label has no pixel")
+    offsets = np.zeros(count + 1, np.int64)
+    points = np.empty((64 * count + 64, 2), np.int32)
+    needed = _trace(labels, starts, points, offsets)
+    if needed > len(points):
+        points = np.empty((needed, 2), np.int32)
+        _trace(labels, starts, points, offsets)
+    return Outlines(points[:needed], offsets)
+
+
+def outlines(labels: Labels) -> tuple[Outlines, Ints]:
+    """Outer ring of the largest 4-connected piece of each label, and the labels in the same order (ascending)."""
+    pieces, count = split_pieces(labels)
+    first, areas = first_pixels(pieces, count)
+    owners = labels.reshape(-1)[first[1:]]
+    # Largest first; among equals the one that comes first in raster order.
+    order = np.lexsort((first[1:], -areas[1:], owners))
+    kept, at = np.unique(owners[order], return_index=True)
+    numbers = np.zeros(count + 1, np.int32)
+    numbers[order[at] + 1] = np.arange(1, len(kept) + 1)
+    return trace(numbers[pieces], len(kept)), kept.astype(np.int64)
+
+
+def ring_areas(rings: Outlines) -> npt.NDArray[np.float64]:
+    """Area enclosed by each ring (shoelace formula), in pixels."""
+    x, y = rings.points[:, 0].astype(np.int64), rings.points[:, 1].astype(np.int64)
+    cross = x[:-1] * y[1:] - x[1:] * y[:-1]
+    total = np.concatenate([[0], np.cumsum(np.append(cross, 0))])
+    # The step from one ring's last vertex to the next ring's first is left out.
+    return np.abs(total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]) / 2

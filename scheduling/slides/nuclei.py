@@ -1,0 +1,183 @@
+"""Classical detection of nuclei in an H&E window: threshold, clean, seeds by distance, nearest-seed split.
+
+Every step looks only at a neighbourhood smaller than the halo, and the threshold comes from outside, so two windows that
+see the same nucleus draw the same pixels. All sizes are physical and are turned into pixels here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from scipy import ndimage
+
+from scheduling.slides.contours import Labels, ring_areas, split_pieces, trace
+from scheduling.slides.stain import Floats, otsu_level, to_levels
+
+cv2.setNumThreads(1)
+
+Bytes = npt.NDArray[np.uint8]
+
+_SMOOTH_UM = 0.5
+#: Half the side of the square whose mean a pale pixel must exceed.
+_NEIGHBOURHOOD_UM = 15.0
+_CONTRAST_LEVELS = 5
+#: Times Otsu's threshold.
+_DARK = 1.35
+_OPEN_UM = 0.75
+_HOLE_UM2 = 12.0
+_SEED_SMOOTH_UM = 0.75
+_SEED_DISTANCE_UM = 2.25
+#: A seed lies at least this deep inside its nucleus.
+_SEED_DEPTH_UM = 1.0
+_DEPTH_STEPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NucleusLimits:
+    """What counts as a nucleus. Levels are of the smoothed hematoxylin image, in steps of stain.OD_STEP."""
+
+    #: Microns per model pixel.
+    mpp: float
+    #: Above it a pixel is nucleus wherever it lies.
+    dark_level: int
+    #: Above it a pixel is nucleus where it also stands out from its neighbourhood.
+    pale_level: int
+    min_area_um2: float = 10.0
+    max_area_um2: float = 400.0
+    #: Ragged objects (folded stroma, keratin) have less area in their convex hull.
+    min_solidity: float = 0.7
+
+    def pixels(self, microns: float) -> int:
+        """A length as whole pixels, at least 1."""
+        return max(1, round(microns / self.mpp))
+
+
+def frozen_levels(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """(dark_level, pale_level) for a slide by the histogram of smoothed levels over tissue, int64 (256,).
+
+    Otsu's threshold parts densely stained nuclei from the rest; applied again to the rest it parts pale nuclei from
+    cytoplasm. Thick tissue is dark all over, so only well above the first one is a pixel taken for nucleus by itself.
+    """
+    nuclei = otsu_level(counts)
+    rest = otsu_level(counts[: nuclei + 1])
+    return min(255, round(_DARK * nuclei)), max(rest, nuclei // 2)
+
+
+def smoothed_levels(hematoxylin: Floats, mpp: float) -> Bytes:
+    """The 8-bit hematoxylin image on which the thresholds act; OpenCV's Gaussian is exact on 8 bits."""
+    return np.asarray(cv2.GaussianBlur(to_levels(hematoxylin), (0, 0), _SMOOTH_UM / mpp), np.uint8)
+
+
+def nuclei_labels(hematoxylin: Floats, limits: NucleusLimits) -> tuple[Labels, int]:
+    """int32 (h, w) labels 1…count of the nuclei in a window of hematoxylin densities, each one 4-connected piece without holes."""
+    labels = _split(_cleaned(_mask(hematoxylin, limits), limits), limits)
+    fill_rings(labels)
+    return within_area(labels, limits)
+
+
+def fill_rings(labels: Labels) -> None:
+    """Give each object (one piece, numbered without gaps) what it encloses: its outer ring then encloses just its pixels.
+
+    An object that lies wholly inside another one is absorbed and its number left unused.
+    """
+    count = int(labels.max())
+    areas = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
+    hollow = np.flatnonzero(ring_areas(trace(labels, count)) != areas) + 1
+    boxes = ndimage.find_objects(labels) if len(hollow) else []
+    for label in hollow:
+        part = labels[boxes[label - 1]]
+        part[ndimage.binary_fill_holes(part == label)] = label
+
+
+def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
+    """Only the objects of a permitted area, renumbered from 1 in the same order."""
+    areas = np.bincount(labels.reshape(-1))
+    areas_um2 = areas * limits.mpp**2
+    keep = (areas > 0) & (areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2)
+    keep[0] = False
+    numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
+    return numbers[labels], int(keep.sum())
+
+
+def _mask(hematoxylin: Floats, limits: NucleusLimits) -> Bytes:
+    levels = smoothed_levels(hematoxylin, limits.mpp)
+    side = 2 * limits.pixels(_NEIGHBOURHOOD_UM) + 1
+    contrast = cv2.subtract(levels, cv2.blur(levels, (side, side)))
+    pale = (levels > limits.pale_level) & (contrast > _CONTRAST_LEVELS)
+    return ((levels > limits.dark_level) | pale).astype(np.uint8)
+
+
+def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
+    """The mask without specks and bridges thinner than the opening, and without small holes."""
+    size = 2 * limits.pixels(_OPEN_UM) - 1
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk, borderType=cv2.BORDER_REPLICATE)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(1 - opened, connectivity=4, ltype=cv2.CV_32S)
+    small = stats[:, cv2.CC_STAT_AREA] * limits.mpp**2 < _HOLE_UM2
+    small[0] = True  # The foreground itself.
+    # A region at the edge of the window may be the end of a large one.
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    small[border[border > 0]] = False
+    return np.asarray(small.astype(np.uint8)[regions], np.uint8)
+
+
+def _split(mask: Bytes, limits: NucleusLimits) -> Labels:
+    """Touching nuclei cut apart: each pixel to the nearest seed, as far as it hangs together with it. Numbered without gaps."""
+    seeds = _seeds(mask, limits)
+    _, nearest = cv2.distanceTransformWithLabels(1 - seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+    pieces, count = split_pieces(np.where(mask > 0, nearest, 0).astype(np.int32))
+    has_seed = np.zeros(count + 1, np.bool_)
+    has_seed[pieces[seeds > 0]] = True
+    has_seed[0] = False
+    labels = np.where(has_seed[pieces], pieces, 0).astype(np.int32)
+    grow(labels, mask)
+    # What hangs together with no seed at all stays an object of its own.
+    labels += np.where((labels == 0) & (mask > 0), count + 1, 0).astype(np.int32)
+    return split_pieces(labels)[0]
+
+
+def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:
+    """1 at the plateaus that are deepest inside the mask within the seed distance."""
+    depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    # 8 bits, on which blurring is exact: the same nucleus gives the same seeds in every window.
+    levels = cv2.GaussianBlur(cv2.convertScaleAbs(depth, alpha=_DEPTH_STEPS), (0, 0), _SEED_SMOOTH_UM / limits.mpp)
+    size = 2 * limits.pixels(_SEED_DISTANCE_UM) + 1
+    highest = cv2.dilate(levels, np.ones((size, size), np.uint8))
+    deep = levels >= max(1, int(_SEED_DEPTH_UM / limits.mpp * _DEPTH_STEPS))
+    return ((levels == highest) & deep & (mask > 0)).astype(np.uint8)
+
+
+@njit(cache=True)
+def grow(labels: Labels, mask: Bytes) -> None:
+    """Extend the labels over the rest of the mask, step by step to the four neighbours; in place."""
+    height, width = labels.shape
+    queue = np.empty(height * width, np.int64)
+    end = 0
+    for y in range(height):
+        for x in range(width):
+            if labels[y, x] > 0 and _has_free_neighbour(labels, mask, x, y):
+                queue[end] = y * width + x
+                end += 1
+    begin = 0
+    while begin < end:
+        y, x = queue[begin] // width, queue[begin] % width
+        begin += 1
+        for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
+            u, v = x + dx, y + dy
+            if 0 <= u < width and 0 <= v < height and mask[v, u] > 0 and labels[v, u] == 0:
+                labels[v, u] = labels[y, x]
+                queue[end] = v * width + u
+                end += 1
+
+
+@njit(cache=True)
+def _has_free_neighbour(labels: Labels, mask: Bytes, x: int, y: int) -> bool:
+    for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
+        u, v = x + dx, y + dy
+        if 0 <= u < labels.shape[1] and 0 <= v < labels.shape[0] and mask[v, u] > 0 and labels[v, u] == 0:
+            return True
+    return False

@@ -1,0 +1,140 @@
+"""How a slide is cut into tiles so that every object belongs to exactly one of them.
+
+One global grid of half-open square cores partitions the plane; a tile reads its core and a halo around it. An object is
+emitted by the tile whose core holds its centroid, decided on integer sums, so that neighbours who see the same pixels
+agree to the bit. Model pixels are `downsample` full-resolution pixels wide, an integer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from scheduling.slides.interface import RGB, SlideReader
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+#: No nucleus below the largest area reaches further than this from its centroid at 0.5 microns per pixel.
+MIN_HALO_PX = 64
+
+
+def model_downsample(mpp: float, model_mpp: float) -> int:
+    """Full-resolution pixels in one model pixel, along a side: the integer that comes nearest to `model_mpp`, at least 1."""
+    return max(1, round(model_mpp / mpp))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """Half-open rectangle in model pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cores that cover a slide of `width` x `height` model pixels.
+
+    `offset_x`, `offset_y` in [0, core_px) move the whole grid left and up; the result must not depend on them.
+    """
+
+    width: int
+    height: int
+    core_px: int
+    halo_px: int
+    offset_x: int = 0
+    offset_y: int = 0
+
+    @classmethod
+    def for_slide(cls, width: int, height: int, downsample: int, core_px: int, halo_px: int, offset: tuple[int, int] = (0, 0)) -> Grid:
+        """The grid of a slide of `width` x `height` full-resolution pixels."""
+        return cls(
+            width=-(-width // downsample),
+            height=-(-height // downsample),
+            core_px=core_px,
+            halo_px=halo_px,
+            offset_x=offset[0],
+            offset_y=offset[1],
+        )
+
+    @property
+    def columns(self) -> int:
+        return -(-(self.width + self.offset_x) // self.core_px)
+
+    @property
+    def rows(self) -> int:
+        return -(-(self.height + self.offset_y) // self.core_px)
+
+    def __len__(self) -> int:
+        return self.columns * self.rows
+
+    def core(self, index: int) -> Box:
+        """Core number `index`, row by row; it may reach beyond the slide. Raises IndexError."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row, column = divmod(index, self.columns)
+        left, top = column * self.core_px - self.offset_x, row * self.core_px - self.offset_y
+        return Box(left=left, top=top, right=left + self.core_px, bottom=top + self.core_px)
+
+    def window(self, index: int) -> Box:
+        """The core and its halo: the same size for every tile."""
+        core, halo = self.core(index), self.halo_px
+        return Box(left=core.left - halo, top=core.top - halo, right=core.right + halo, bottom=core.bottom + halo)
+
+    def meeting(self, mask: npt.NDArray[np.uint8], mask_downsample: float) -> list[int]:
+        """Indices of the cores that hold at least one pixel of `mask`, whose pixels are `mask_downsample` model pixels wide."""
+        return [index for index in range(len(self)) if _meets(self.core(index), mask, mask_downsample)]
+
+
+def _meets(core: Box, mask: npt.NDArray[np.uint8], downsample: float) -> bool:
+    left, top = (max(0, int(edge // downsample)) for edge in (core.left, core.top))
+    right, bottom = (max(0, int(-(-edge // downsample))) for edge in (core.right, core.bottom))
+    return bool(mask[top:bottom, left:right].any())
+
+
+def read_window(reader: SlideReader, box: Box, downsample: int) -> RGB:
+    """uint8 (box.height, box.width, 3) at model resolution: the exact area mean of full-resolution pixels; white outside."""
+    pixels = reader.read(box.left * downsample, box.top * downsample, box.width * downsample, box.height * downsample)
+    if downsample == 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def owned(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> Bools:
+    """Whether the centroid of each object lies in `core`; exact.
+
+    `sum_x` and `sum_y` are the sums over its pixels of their global model coordinates; the centre of pixel x is x + 1/2.
+    """
+    twice_x, twice_y = 2 * sum_x + areas, 2 * sum_y + areas
+    return np.asarray(
+        (twice_x >= 2 * areas * core.left)
+        & (twice_x < 2 * areas * core.right)
+        & (twice_y >= 2 * areas * core.top)
+        & (twice_y < 2 * areas * core.bottom)
+    )
+
+
+def cut_labels(labels: npt.NDArray[np.int32], window: Box, width: int, height: int) -> Ints:
+    """Labels that touch an edge of the window which lies inside the slide (`width` x `height`): they may go on beyond it."""
+    edges = [
+        labels[0] if window.top > 0 else labels[:0, 0],
+        labels[-1] if window.bottom < height else labels[:0, 0],
+        labels[:, 0] if window.left > 0 else labels[:0, 0],
+        labels[:, -1] if window.right < width else labels[:0, 0],
+    ]
+    found = np.unique(np.concatenate(edges)).astype(np.int64)
+    return found[found > 0]
