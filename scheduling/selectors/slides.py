@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 
 from scheduling.errors import NotFound
 from scheduling.models import Slide, User
-from scheduling.selectors.workflows import iso
+from scheduling.selectors.times import iso
+from scheduling.slides.interface import SlideReader
 from scheduling.slides.pyramid import TILE_PX, thumbnail_jpeg, tile_jpeg
-from scheduling.slides.reader import SlideReader, cached_reader
+from scheduling.slides.reader import cached_reader
 
 
 def slide_query(*, user: User, search: str | None = None) -> QuerySet[Slide]:

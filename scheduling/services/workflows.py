@@ -23,7 +23,7 @@ from scheduling.engine.store import web as store
 from scheduling.engine.store.log import workflow_event
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.trash import discard_job
-from scheduling.errors import Conflict, Invalid, KeyReused
+from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.states import UNFINISHED
@@ -129,11 +129,13 @@ def job_retry(*, job: Job, actor: str) -> None:
 
 
 def workflow_delete(*, workflow: Workflow, actor: str) -> None:
-    """Delete a finished workflow and its results. Raises Conflict while a job is unfinished."""
+    """Delete a finished workflow and its results. Raises Conflict while a job is unfinished, NotFound when it is gone."""
     with transaction.atomic():
         lock_users([workflow.owner_id])
         jobs = list(Job.objects.filter(workflow=workflow))
-        if any(job.state in UNFINISHED for job in jobs) or not jobs:
+        if not jobs:
+            raise NotFound
+        if any(job.state in UNFINISHED for job in jobs):
             raise Conflict("The workflow is unfinished; cancel it first.")
         Event.objects.bulk_create([workflow_event("workflow.deleted", workflow, actor=actor)])
         events.workflow_changed(workflow.owner_id, workflow.uuid)
@@ -158,7 +160,9 @@ def _inbox() -> Inbox:
 def _change(workflow: Workflow, change: Callable[[User, Workflow, list[Job]], int], refusal: str) -> None:
     with transaction.atomic():
         user = lock_users([workflow.owner_id])[workflow.owner_id]
-        locked = Workflow.objects.get(pk=workflow.pk)
+        locked = Workflow.objects.filter(pk=workflow.pk).first()
+        if locked is None:
+            raise NotFound
         if not change(user, locked, list(Job.objects.filter(workflow=locked))):
             raise Conflict(f"Nothing to do: {refusal}.")
     poke()

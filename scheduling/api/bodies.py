@@ -1,0 +1,196 @@
+"""What answers contain, for the API's schema alone: the selectors write the bodies, a test holds both together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from scheduling.api.serializers import ObjectField
+from scheduling.states import JobState, WorkflowStatus
+
+
+class Body(serializers.Serializer[Any]):
+    """A part of an answer."""
+
+
+class ErrorBody(Body):
+    """A refusal: `detail`, or messages by field."""
+
+    detail = serializers.CharField(required=False)
+
+
+class AcceptedBody(Body):
+    """A workflow and how it stands."""
+
+    workflow_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=[s.value for s in WorkflowStatus])
+
+
+class JobBody(Body):
+    """A job of a workflow."""
+
+    job_id = serializers.CharField()
+    branch = serializers.CharField()
+    job_type = serializers.CharField()
+    state = serializers.ChoiceField(choices=[s.value for s in JobState])
+    tiles_total = serializers.IntegerField(allow_null=True, help_text="Null until a real job is planned.")
+    tiles_processed = serializers.IntegerField()
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    id = serializers.UUIDField(help_text="Names the folder of results.")
+    attempt = serializers.IntegerField(min_value=1)
+    waiting_reason = serializers.CharField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+    slide = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class _WorkflowHead(Body):
+    workflow_id = serializers.UUIDField()
+    user_id = serializers.CharField()
+    status = serializers.ChoiceField(choices=[s.value for s in WorkflowStatus])
+    name = serializers.CharField(allow_blank=True)
+    progress = serializers.FloatField(min_value=0, max_value=1, help_text="The mean over the jobs.")
+    paused = serializers.BooleanField()
+    queue_position = serializers.IntegerField(allow_null=True, help_text="1 for the first waiting user; null when the user is active.")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class WorkflowBody(_WorkflowHead):
+    """A workflow with its jobs, in the order submitted."""
+
+    jobs = JobBody(many=True)
+
+
+class JobCountsBody(Body):
+    """Jobs by state."""
+
+    PENDING = serializers.IntegerField()
+    RUNNING = serializers.IntegerField()
+    SUCCEEDED = serializers.IntegerField()
+    FAILED = serializers.IntegerField()
+    CANCELLED = serializers.IntegerField()
+
+
+class WorkflowRowBody(_WorkflowHead):
+    """A workflow in a list."""
+
+    job_counts = JobCountsBody()
+    number = serializers.IntegerField(help_text="Counts all workflows, in order of submission.")
+    branches = serializers.IntegerField()
+    tiles_processed = serializers.IntegerField()
+    tiles_total = serializers.IntegerField()
+
+
+class ArtifactBody(Body):
+    """A file of a job's results."""
+
+    name = serializers.CharField()
+    size = serializers.IntegerField(help_text="Bytes.")
+    sha256 = serializers.CharField()
+    content_type = serializers.CharField()
+    url = serializers.URLField()
+
+
+class ResultsBody(Body):
+    """The results of a job."""
+
+    artifacts = ArtifactBody(many=True)
+
+
+class LevelBody(Body):
+    """One resolution of a slide."""
+
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    downsample = serializers.FloatField()
+
+
+class SlideBody(Body):
+    """A slide."""
+
+    slide_id = serializers.UUIDField()
+    name = serializers.CharField()
+    width = serializers.IntegerField(help_text="Pixels at full resolution.")
+    height = serializers.IntegerField(help_text="Pixels at full resolution.")
+    mpp = serializers.FloatField(allow_null=True, help_text="Microns per pixel at full resolution; null until stated.")
+    mpp_source = serializers.ChoiceField(choices=["file", "owner"], allow_null=True)
+    levels = LevelBody(many=True)
+    format = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    fingerprint = serializers.CharField()
+    is_upload = serializers.BooleanField()
+    tile_px = serializers.IntegerField(help_text="Side of a tile.")
+    created_at = serializers.DateTimeField()
+
+
+class JobTypeBody(Body):
+    """A kind of job."""
+
+    name = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    parameters = ObjectField(help_text="A JSON schema.")
+
+
+class ActiveUserBody(Body):
+    """A user who holds a slot."""
+
+    user_id = serializers.CharField(allow_null=True, help_text="Null for other users.")
+    since = serializers.DateTimeField()
+    running = serializers.IntegerField()
+    waiting = serializers.IntegerField()
+
+
+class WaitingUserBody(Body):
+    """A user who waits for a slot."""
+
+    user_id = serializers.CharField(allow_null=True, help_text="Null for other users.")
+    position = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    jobs = serializers.IntegerField()
+
+
+class WorkerBody(Body):
+    """A worker."""
+
+    name = serializers.CharField()
+    queues = serializers.ListField(child=serializers.CharField())
+    processes = serializers.IntegerField()
+    state = serializers.CharField()
+    heartbeat = serializers.DateTimeField()
+
+
+class QueueBody(Body):
+    """Who is active, who waits, and the workers."""
+
+    active = ActiveUserBody(many=True)
+    waiting = WaitingUserBody(many=True)
+    max_concurrent_users = serializers.IntegerField()
+    workers = WorkerBody(many=True)
+
+
+class HealthBody(Body):
+    """The web process lives."""
+
+    status = serializers.CharField()
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ChecksField(ObjectField):
+    """Each part the service needs, "ok" or "down"."""
+
+
+class ReadyBody(Body):
+    """Whether work can be done."""
+
+    status = serializers.CharField()
+    checks = ChecksField()
+    down = serializers.ListField(child=serializers.CharField())

@@ -1,0 +1,207 @@
+"""What requests may contain: types as written, nothing coerced, unknown keys refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from scheduling.errors import Invalid
+from scheduling.models import NAME_PATTERN
+from scheduling.services.workflows import JobRequest, WorkflowRequest
+from scheduling.slides.interface import PLAUSIBLE_MPP
+from scheduling.states import BranchScope, OnFailure, WorkflowStatus
+
+MAX_JOBS = 1000
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_NUL = "\0"
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses keys it does not know, beside whatever else is wrong."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """As DRF's, with `{"key": ["Unknown key."]}` for each stranger."""
+        strangers = {str(key): ["Unknown key."] for key in data if key not in self.fields} if isinstance(data, Mapping) else {}
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            known = error.detail if isinstance(error.detail, dict) else {}
+            raise serializers.ValidationError({**known, **strangers}) from None
+        if strangers:
+            raise serializers.ValidationError(strangers)
+        return value
+
+
+class TextField(serializers.CharField):
+    """A JSON string; numbers and booleans are not turned into one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The string. Raises ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class NameField(TextField):
+    """A job_id or a branch."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, max_length=128, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """The name. Raises ValidationError."""
+        name = super().to_internal_value(data)
+        if not re.match(NAME_PATTERN, name) and name != "":
+            raise serializers.ValidationError("Must be 1 to 128 characters of A-Z a-z 0-9 . _ -, not . or ..")
+        return name
+
+
+class ChoiceField(serializers.ChoiceField):
+    """One of some words; compared as text, so that lists and objects are refused like any other value."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The word. Raises ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=type(data).__name__)
+        return str(super().to_internal_value(data))
+
+
+class IdField(serializers.UUIDField):
+    """A UUID as a string."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        """The UUID. Raises ValidationError."""
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return UUID(str(super().to_internal_value(data)))
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ObjectField(serializers.Field[Any, Any, Any, Any]):
+    """A JSON object of any content; what a job type makes of it, its schema decides."""
+
+    default_error_messages = {"invalid": "Must be an object.", "nul": "NUL characters are not allowed."}
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The object. Raises ValidationError."""
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        if _has_nul(data):
+            self.fail("nul")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """Unchanged."""
+        return value
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return _NUL in value
+    if isinstance(value, dict):
+        return any(_NUL in key or _has_nul(child) for key, child in value.items())
+    return isinstance(value, list) and any(_has_nul(child) for child in value)
+
+
+class JobSerializer(StrictSerializer):
+    """One job of a new workflow."""
+
+    job_id = NameField(help_text="Unique in its workflow.")
+    branch = NameField(help_text="Jobs of one branch run one after another, in the order given.")
+    job_type = TextField(max_length=64, help_text="A name of GET /job-types.")
+    parameters = ObjectField(required=False, help_text="As the job type's schema in GET /job-types says.")
+    slide = IdField(required=False, allow_null=True, help_text="In place of the workflow's slide. Without any, the job is simulated.")
+
+
+class WorkflowSerializer(StrictSerializer):
+    """A new workflow."""
+
+    name = TextField(required=False, allow_blank=True, max_length=200)
+    slide = IdField(required=False, allow_null=True, help_text="The slide of every job that names no other.")
+    branch_scope = ChoiceField(
+        required=False,
+        choices=[scope.value for scope in BranchScope],
+        help_text="Whether a branch belongs to this workflow, or is shared by all workflows of its user.",
+    )
+    on_failure = ChoiceField(
+        required=False, choices=[rule.value for rule in OnFailure], help_text="What a failed job does to the rest of its branch."
+    )
+    jobs = JobSerializer(many=True, min_length=1, max_length=MAX_JOBS)  # type: ignore[call-arg]  # many=True takes them
+
+
+def workflow_request(data: Any) -> WorkflowRequest:
+    """The request that a body asks for. Raises ValidationError."""
+    values = dict(validated(WorkflowSerializer, data))
+    jobs = tuple(JobRequest(**job) for job in values.pop("jobs"))
+    return WorkflowRequest(jobs=jobs, **values)
+
+
+class MppField(serializers.FloatField):
+    """Microns per pixel, a JSON number."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """The number. Raises ValidationError."""
+        if isinstance(data, bool) or not isinstance(data, (int, float)):
+            self.fail("invalid")
+        return float(super().to_internal_value(data))
+
+
+class SlideChangeSerializer(StrictSerializer):
+    """What an owner may state of a slide."""
+
+    mpp = MppField(min_value=PLAUSIBLE_MPP[0], max_value=PLAUSIBLE_MPP[1], help_text="Microns per pixel at full resolution.")
+
+
+class SlidePathSerializer(StrictSerializer):
+    """A slide that lies on the server already."""
+
+    path = TextField(trim_whitespace=False, max_length=1000, help_text="Relative to DATA_DIR/slides.")
+
+
+class SlideUploadSerializer(serializers.Serializer[Any]):
+    """An uploaded slide; documents the multipart form, which is read as a stream."""
+
+    file = serializers.FileField()
+
+
+class PageFilter(serializers.Serializer[Any]):
+    """Filters of a list; empty ones do not count, and other query parameters are somebody else's."""
+
+    search = serializers.CharField(required=False, max_length=200)
+
+
+class WorkflowFilter(PageFilter):
+    """Filters of GET /workflow."""
+
+    status = serializers.ChoiceField(required=False, choices=[status.value for status in WorkflowStatus])
+    branch = serializers.CharField(required=False, max_length=128)
+    job_type = serializers.CharField(required=False, max_length=64)
+
+
+def filters(serializer: type[PageFilter], query: Mapping[str, str]) -> dict[str, str]:
+    """The filters given. Raises ValidationError."""
+    checked = serializer(data={key: value for key, value in query.items() if value != ""})
+    checked.is_valid(raise_exception=True)
+    return dict(checked.validated_data)
+
+
+def validated(serializer: type[StrictSerializer], data: Any) -> Any:
+    """The checked values of a body. Raises ValidationError."""
+    if not isinstance(data, dict):
+        raise serializers.ValidationError("The body must be a JSON object.")
+    checked = serializer(data=data)
+    checked.is_valid(raise_exception=True)
+    return checked.validated_data
+
+
+def idempotency_key(text: str) -> str:
+    """The value of an Idempotency-Key header. Raises Invalid."""
+    if not _IDEMPOTENCY_KEY.match(text):
+        raise Invalid("Must be 1 to 255 visible ASCII characters.", field="Idempotency-Key")
+    return text

@@ -1,0 +1,1 @@
+"""Views: one method for each call of the API, each a few lines over a service or a selector."""

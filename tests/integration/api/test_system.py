@@ -1,0 +1,172 @@
+"""Health, metrics, documents, and a database that does not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+from prometheus_client.parser import text_string_to_metric_families
+from rest_framework.test import APIClient
+
+from scheduling.models import SchedulerLease
+from scheduling.selectors import health, workflows
+from tests.support.redis_server import RedisServer
+
+OPEN = ["/healthz", "/metrics", "/schema", "/docs", "/redoc"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", OPEN)
+@pytest.mark.parametrize("user_id", [None, "a b"])
+def test_open_pages_ask_for_no_identity(path: str, user_id: str | None) -> None:
+    headers = {"X-User-ID": user_id} if user_id else {}
+    assert Client(headers=headers).get(path).status_code == 200
+
+
+def test_healthz_looks_at_nothing() -> None:
+    """Without the fixture of the database, a query would raise."""
+    assert Client().get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.django_db
+def test_readyz_names_what_is_down(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    SchedulerLease.objects.update(trusted_until=None)
+    answer = Client().get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["down"] == ["scheduler", "workers"]
+    redis_server.kill()
+    try:
+        assert Client().get("/readyz").json()["checks"] == {"database": "ok", "redis": "down", "scheduler": "down", "workers": "down"}
+        assert Client().get("/metrics").status_code == 200
+    finally:
+        redis_server.start()
+
+    monkeypatch.setattr(health, "scheduler_alive", lambda: True)
+    monkeypatch.setattr(health, "workers", lambda: [{"name": "w", "processes": 2}])
+    answer = Client().get("/readyz")
+    assert (answer.status_code, answer.json()["status"], answer.json()["down"]) == (200, "ok", [])
+
+
+@pytest.mark.django_db
+def test_readyz_and_metrics_live_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(health.connection, "cursor", refuse)
+    assert set(Client().get("/readyz").json()["down"]) >= {"database", "scheduler"}
+    answer = Client().get("/metrics")
+    assert answer.status_code == 200
+    assert b'workflow_up{part="database"} 0.0' in answer.content
+
+
+def test_metrics_count_jobs_and_workflows(alice: APIClient, submit: Callable[..., str]) -> None:
+    submit()
+    answer = alice.get("/metrics", HTTP_ACCEPT="application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    assert answer["Content-Type"].startswith("text/plain")
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.content.decode())
+        for sample in family.samples
+    }
+    assert samples["workflow_jobs", "PENDING"] == 2
+    assert samples["workflow_jobs", "RUNNING"] == 0
+    assert samples["workflow_workflows", "ACCEPTED"] == 1
+    assert samples["workflow_waiting_users",] == 1
+    assert samples["workflow_oldest_pending_seconds",] >= 0
+    assert ("workflow_rate_limit_refused_total",) in samples
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_documents_ask_no_other_host_for_anything(path: str) -> None:
+    answer = Client().get(path)
+    page = answer.content.decode()
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page), page
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page), "an inline script"
+    policy = answer["Content-Security-Policy"]
+    assert "script-src 'self';" in f"{policy};"
+    assert "style-src 'self' 'unsafe-inline'" in policy
+
+
+def test_other_answers_keep_the_strict_policy() -> None:
+    assert "unsafe-inline" not in Client().get("/healthz")["Content-Security-Policy"]
+
+
+def test_swagger_loads_its_script_from_this_server() -> None:
+    page = Client().get("/docs").content.decode()
+    script = re.findall(r'<script src="(/docs\?script[^"]*)"', page)
+    assert len(script) == 1
+    answer = Client().get(script[0].replace("&amp;", "&"))
+    assert answer["Content-Type"].startswith("application/javascript")
+    assert b"SwaggerUIBundle" in answer.content
+    assert b"validator.swagger.io" not in answer.content
+
+
+def schema() -> Any:
+    return Client().get("/schema?format=json").json()
+
+
+def test_the_schema_is_valid_and_complete() -> None:
+    document = schema()
+    validate_schema(document)
+    assert document["components"]["securitySchemes"]["userId"]["name"] == "X-User-ID"
+    operations = {(path, method) for path, item in document["paths"].items() for method in item}
+    job = "/workflow/{workflow_id}/job/{job_id}"
+    assert operations == {
+        *(("/workflow", method) for method in ("get", "post")),
+        *(("/workflow/{workflow_id}", method) for method in ("get", "delete")),
+        *((f"/workflow/{{workflow_id}}/{verb}", "post") for verb in ("cancel", "retry")),
+        *((f"{job}/{verb}", "post") for verb in ("cancel", "retry")),
+        *((f"{job}/results{name}", "get") for name in ("", "/{name}")),
+        *(("/slide", method) for method in ("get", "post")),
+        *(("/slide/{slide_id}", method) for method in ("get", "patch", "delete")),
+        *((f"/slide/{{slide_id}}/{picture}", "get") for picture in ("thumbnail", "tile/{level}/{column}_{row}")),
+        *((path, "get") for path in ("/queue", "/job-types", "/healthz", "/readyz", "/metrics")),
+    }
+
+
+def test_the_schema_shows_the_original_request() -> None:
+    body = schema()["paths"]["/workflow"]["post"]["requestBody"]["content"]["application/json"]
+    assert {"job_id": "j1", "branch": "b1", "job_type": "SEGMENT_CELLS"} in body["examples"]["TwoJobsOfOneBranch"]["value"]["jobs"]
+
+
+def test_the_schema_is_yaml_for_those_who_do_not_ask() -> None:
+    assert Client().get("/schema").content.startswith(b"openapi: 3.")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/workflow", "application/json"), ("/workflow", "text/html"), ("/ui", "text/html"), ("/slide", "application/json")]
+)
+def test_a_locked_database_is_503_and_worth_another_try(alice: APIClient, monkeypatch: pytest.MonkeyPatch, path: str, accept: str) -> None:
+    from django.db.models.query import QuerySet
+
+    alice.force_login(_account())
+
+    def locked(*_: object, **__: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(QuerySet, "_fetch_all", locked)
+    answer = alice.get(path, HTTP_ACCEPT=accept)
+    assert answer.status_code == 503
+    assert int(answer["Retry-After"]) >= 1
+
+
+def _account() -> Any:
+    from scheduling.models import User
+
+    return User.objects.create_user("carla", password="correct horse")
+
+
+def test_an_error_of_ours_is_json_without_its_details(alice: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(workflows, "workflow_query", broken)
+    answer = alice.get("/workflow")
+    assert answer.status_code == 500
+    assert list(answer.json()) == ["detail"]
+    assert b"secret detail" not in answer.content

@@ -1,0 +1,134 @@
+"""The web server below Django: bodies bounded and handed over as files, answers at the client's pace."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.environment import SETTINGS
+from tests.support.product import free_port
+from tests.support.waiting import eventually
+from workflowsite.env import BASE_DIR
+from workflowsite.web import DRAIN_BYTES, MAX_BODY_BYTES, max_body_bytes
+
+UPLOAD_LIMIT = 50 * 2**20
+
+
+class Server:
+    """The server in front of an application that tells what it was given."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.port = free_port()
+        environ = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "DJANGO_SETTINGS_MODULE"}}
+        environ |= {"DATA_DIR": str(data_dir), "TMPDIR": str(data_dir), "MAX_UPLOAD_BYTES": str(UPLOAD_LIMIT)}
+        command = [sys.executable, "-m", "workflowsite.web", "-b", "127.0.0.1", "-p", str(self.port), "-v", "0", "tests.support.echo:application"]
+        self.process = subprocess.Popen(command, cwd=BASE_DIR, env=environ)
+
+    def call(self, method: str = "GET", path: str = "/", body: Any = None, **headers: str) -> tuple[int, Any]:
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            fields = {name.replace("_", "-"): value for name, value in headers.items()}
+            wire.request(method, path, body, fields, encode_chunked="Transfer-Encoding" in fields)
+            answer = wire.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            wire.close()
+
+    def answers(self) -> bool:
+        try:
+            return self.call()[0] == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all of these tests."""
+    running = Server(tmp_path_factory.mktemp("web"))
+    try:
+        eventually(running.answers, "the web server")
+        yield running
+    finally:
+        running.process.terminate()
+        running.process.wait(timeout=20)
+
+
+def pieces(size: int) -> Iterator[bytes]:
+    for _ in range(size // 2**16):
+        yield b"x" * 2**16
+
+
+def test_a_body_arrives_as_a_file_and_as_no_message(server: Server) -> None:
+    status, told = server.call("POST", "/workflow", b"hello")
+    assert (status, told["size"], told["messages"]) == (200, 5, [0, False])
+    assert told["sha256"] == hashlib.sha256(b"hello").hexdigest()
+
+
+def test_a_chunked_body_gets_its_length(server: Server) -> None:
+    _, told = server.call("POST", "/workflow", pieces(2**18), Transfer_Encoding="chunked")
+    assert told["size"] == 2**18
+    assert told["headers"]["content-length"] == str(2**18)
+    assert "transfer-encoding" not in told["headers"]
+
+
+def test_an_upload_is_never_held_in_memory(server: Server) -> None:
+    _, before = server.call()
+    edge = {"Content_Type": "multipart/form-data; boundary=x", "Content_Length": str(UPLOAD_LIMIT)}
+    _, told = server.call("POST", "/slide", pieces(UPLOAD_LIMIT), **edge)
+    assert told["size"] == UPLOAD_LIMIT
+    assert told["peak_kib"] - before["peak_kib"] < 16 * 1024
+
+
+@pytest.mark.parametrize(("path", "limit"), [("/workflow", MAX_BODY_BYTES), ("/slide/x", MAX_BODY_BYTES), ("/slide?x", UPLOAD_LIMIT + 2**16)])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_beyond_its_limit_is_refused_in_json(server: Server, path: str, limit: int, is_chunked: bool) -> None:
+    size = limit + 2**18
+    headers = {"Transfer_Encoding": "chunked"} if is_chunked else {"Content_Length": str(size // 2**16 * 2**16)}
+    status, told = server.call("POST", path, pieces(size), **headers)
+    assert (status, told) == (413, {"detail": "The body is too large."})
+
+
+def test_a_body_without_end_is_cut_off(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        wire.sendall(b"POST /workflow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while sent < 10 * DRAIN_BYTES:
+                wire.sendall(b"10000\r\n" + b"x" * 2**16 + b"\r\n")
+                sent += 2**16
+    assert sent < 3 * DRAIN_BYTES
+    assert server.answers()
+
+
+def test_an_answer_waits_for_a_client_that_does_not_read(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        wire.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert wire.recv(10).startswith(b"HTTP/1.1")
+
+        def sent() -> int:
+            return int(server.call()[1]["sent"])
+
+        eventually(lambda: 0 < sent() == sent() == sent(), "the end of sending")
+        stopped_at = sent()
+        assert stopped_at < 64, f"{stopped_at} MiB are waiting in memory"
+        left = 4 * 2**20
+        while left > 0:
+            left -= len(wire.recv(2**16))
+        eventually(lambda: sent() > stopped_at, "more, once some was read")
+
+
+def test_limits_are_those_of_the_path() -> None:
+    assert max_body_bytes(b"POST", b"/slide?x=1", 10**9) == 10**9 + 2**16
+    assert max_body_bytes(b"POST", b"/slide", 1) == MAX_BODY_BYTES, "a path in JSON must fit"
+    for method, path in ((b"PATCH", b"/slide"), (b"POST", b"/slide/x"), (b"POST", b"/slides"), (b"POST", b"/ui")):
+        assert max_body_bytes(method, path, 10**9) == MAX_BODY_BYTES
