@@ -1,0 +1,133 @@
+"""What the overview shows: a row for each workflow, and how its reader stands in the queue. Pure; no queries, no HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard import wording
+from dashboard.presenters import LOOKS, Body, workflow_look
+from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRow:
+    """One workflow of the overview. `body` is an entry of GET /workflow."""
+
+    body: Body
+    now: datetime
+    #: Whether the reader sees other users' workflows too.
+    names_owner: bool = False
+
+    @property
+    def look(self) -> str:
+        """Name in LOOKS."""
+        return workflow_look(self.body)
+
+    @property
+    def icon(self) -> str:
+        """Symbol of the sprite."""
+        return LOOKS[self.look]["icon"]
+
+    @property
+    def label(self) -> str:
+        """Word for the status."""
+        return LOOKS[self.look]["label"]
+
+    @property
+    def title(self) -> str:
+        """The name, or what stands for it."""
+        return self.body["name"] or f"Workflow #{self.body['number']}"
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it has."""
+        return sum(self.body["job_counts"].values())
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that a cancel would end."""
+        return sum(self.body["job_counts"][state] for state in UNFINISHED)
+
+    @property
+    def has_retryable(self) -> bool:
+        """Whether a job may be retried."""
+        return any(self.body["job_counts"][state] for state in RETRYABLE)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its jobs have ended."""
+        return self.body["status"] in FINISHED_WORKFLOW
+
+    @property
+    def meta(self) -> str:
+        """`#12 · 9 jobs in 2 branches · user queued, position 1`"""
+        parts = [f"#{self.body['number']}" + (f" by {self.body['user_id']}" if self.names_owner else "")]
+        parts.append(f"{wording.plural(self.jobs, 'job')} in {wording.plural(self.body['branches'], 'branch')}")
+        if self.body["queue_position"] is not None and not self.is_finished:
+            parts.append(f"user queued, position {self.body['queue_position']}")
+        return " · ".join(parts)
+
+    @property
+    def percent(self) -> int:
+        """0 to 100."""
+        return wording.percent(self.body["progress"])
+
+    @property
+    def tiles(self) -> str:
+        """Tiles finished."""
+        return wording.count(self.body["tiles_processed"])
+
+    @property
+    def total(self) -> str:
+        """Tiles known of."""
+        return wording.count(self.body["tiles_total"])
+
+    @property
+    def run_time(self) -> str:
+        """How long it has run or ran; `waiting` before the first job."""
+        seconds = wording.seconds_between(self.body["started_at"], self.body["finished_at"], self.now)
+        if seconds is None:
+            return "not started" if self.is_finished else "waiting"
+        return wording.duration(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How the reader stands in the queue. `queue` is the body of GET /queue."""
+
+    queue: Body
+    user_id: str
+    now: datetime
+
+    @property
+    def slots(self) -> list[str]:
+        """`mine`, `taken` or `free`, one for each slot."""
+        taken = ["mine" if slot["user_id"] == self.user_id else "taken" for slot in self.queue["active"]]
+        return taken + ["free"] * (self.queue["max_concurrent_users"] - len(taken))
+
+    @property
+    def headline(self) -> str:
+        """The first words."""
+        if self._find("active"):
+            return "You are active"
+        place = self._find("waiting")
+        return f"You are number {place['position']} in the queue" if place else "You have no work"
+
+    @property
+    def detail(self) -> str:
+        """What follows them."""
+        if active := self._find("active"):
+            since = wording.seconds_between(active["since"], None, self.now) or 0
+            return f"since {wording.duration(since)} · {wording.plural(active['running'], 'job')} running, {active['waiting']:,} waiting"
+        if place := self._find("waiting"):
+            return f"of {wording.plural(len(self.queue['waiting']), 'waiting user')} · {wording.plural(place['jobs'], 'job')}"
+        return f"{len(self.queue['active'])} of {wording.plural(self.queue['max_concurrent_users'], 'slot')} taken"
+
+    @property
+    def waiting_users(self) -> str:
+        """How many wait for a slot."""
+        return f"{wording.plural(len(self.queue['waiting']), 'user')} waiting"
+
+    def _find(self, key: str) -> Body | None:
+        return next((entry for entry in self.queue[key] if entry["user_id"] == self.user_id), None)

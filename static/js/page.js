@@ -1,0 +1,2 @@
+// Pages without live content.
+import "./shell.js";

@@ -1,0 +1,156 @@
+"""Forms that change something: create, cancel, retry, delete, upload; with and without scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from scheduling.models import Job, Slide, User, Workflow
+from tests.integration.dashboard.conftest import Submit
+
+pytestmark = pytest.mark.django_db
+
+
+def panel(**changes: Any) -> dict[str, Any]:
+    """What the browser sends for a panel of two jobs."""
+    plain = {"key": "k1", "name": "Batch 14", "slide": "", "on_failure": "continue", "branch_scope": "workflow"}
+    rows = {"job_id": ["j1", "j2"], "branch": ["b1", "b2"], "job_type": ["TISSUE_MASK", "SEGMENT_CELLS"]}
+    return {**plain, **rows, **changes}
+
+
+def test_the_panel_creates_a_workflow_and_leads_to_its_page(page: Client, amelie: User) -> None:
+    answer = page.post("/ui/workflow", panel(on_failure="stop", branch_scope="user"))
+    workflow = Workflow.objects.get()
+    assert answer["Location"] == f"/ui/workflow/{workflow.uuid}"
+    assert (workflow.owner, workflow.name, workflow.on_failure, workflow.branch_scope) == (amelie, "Batch 14", "stop", "user")
+    assert list(workflow.jobs.values_list("job_id", "branch", "job_type")) == [("j1", "b1", "TISSUE_MASK"), ("j2", "b2", "SEGMENT_CELLS")]
+
+
+def test_the_same_form_twice_creates_one_workflow(page: Client) -> None:
+    first, second = (page.post("/ui/workflow", panel())["Location"] for _ in range(2))
+    assert first == second
+    assert Workflow.objects.count() == 1
+
+
+def test_a_form_that_was_changed_after_going_back_creates_another(page: Client) -> None:
+    assert page.post("/ui/workflow", panel())["Location"] != page.post("/ui/workflow", panel(name="other"))["Location"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "id_of_error", "text"),
+    [
+        ({"job_id": ["j 1", "j2"]}, "job_id-1-error", "1 to 128"),
+        ({"branch": ["b1", ".."]}, "branch-2-error", "1 to 128"),
+        ({"job_id": ["j1", "j1"]}, "job_id-2-error", "used twice"),
+        ({"job_type": ["NOPE", "SEGMENT_CELLS"]}, "job_type-1-error", "not a job type"),
+        ({"name": "x" * 201}, "name-error", "At most 200"),
+        ({"name": "a\0b"}, "name-error", "printable"),
+        ({"slide": "x"}, "slide-error", "Choose a slide"),
+        ({"slide": "00000000-0000-0000-0000-000000000000"}, "slide-error", "There is no slide"),
+    ],
+)
+def test_what_is_wrong_stands_beside_its_field(page: Client, changes: dict[str, Any], id_of_error: str, text: str) -> None:
+    answer = page.post("/ui/workflow", panel(**changes))
+    html = answer.content.decode()
+    assert answer.status_code == 400
+    shown = re.search(rf'id="{id_of_error}".*?</p>', html, re.DOTALL)
+    assert shown is not None
+    assert text in shown[0]
+    assert f'{id_of_error}"' in html[: shown.start()]
+    assert not Workflow.objects.exists()
+
+
+@pytest.mark.parametrize("changes", [{"on_failure": "explode"}, {"branch_scope": "planet"}])
+def test_an_option_that_does_not_exist_is_refused(page: Client, changes: dict[str, Any]) -> None:
+    assert page.post("/ui/workflow", panel(**changes)).status_code == 400
+    assert not Workflow.objects.exists()
+
+
+def test_a_slide_without_resolution_is_explained_at_the_slide(page: Client, amelie: User) -> None:
+    slide = Slide.objects.create(
+        owner=amelie, name="a.tif", path="slides/a", size_bytes=1, fingerprint="f", width=1, height=1, format="tiff"
+    )
+    html = page.post("/ui/workflow", panel(slide=str(slide.pk))).content.decode()
+    assert "µm per pixel unknown" in html
+    assert re.search(r'id="slide-error".*?microns per pixel', html, re.DOTALL)
+
+
+def test_the_slide_of_another_user_is_neither_offered_nor_taken(page: Client, bjorn: User) -> None:
+    slide = Slide.objects.create(
+        owner=bjorn, name="his.tif", path="slides/b", size_bytes=1, fingerprint="f", width=1, height=1, mpp=1, format="tiff"
+    )
+    assert "his.tif" not in page.get("/ui").content.decode()
+    assert page.post("/ui/workflow", panel(slide=str(slide.pk))).status_code == 400
+
+
+def test_rows_are_added_and_removed_without_scripts(page: Client) -> None:
+    html = page.post("/ui/workflow", panel(add="1")).content.decode()
+    assert re.findall(r'name="job_id" value="(\w*)"', html)[:3] == ["j1", "j2", "j3"]
+    assert 'value="Batch 14"' in html
+    html = page.post("/ui/workflow", panel(remove="0")).content.decode()
+    assert re.findall(r'name="job_id" value="(\w*)"', html)[:1] == ["j2"]
+    assert not Workflow.objects.exists()
+
+
+def test_an_empty_form_is_given_a_row_again(page: Client) -> None:
+    assert page.post("/ui/workflow", {}).status_code == 200
+
+
+def test_the_rate_limit_of_the_api_holds_here_too_and_is_told_in_seconds(page: Client, settings: Any) -> None:
+    settings.ENV = dataclasses.replace(settings.ENV, rate_limit_capacity=2, rate_limit_refill_per_second=0.1)
+    job = {"job_id": "j", "branch": "b", "job_type": "TISSUE_MASK"}
+    body = {"jobs": [job]}
+    assert Client(headers={"X-User-ID": "amelie"}).post("/workflow", body, content_type="application/json").status_code == 201
+    assert page.post("/ui/workflow", panel(key="a")).status_code == 302
+    answer = page.post("/ui/workflow", panel(key="b"))
+    assert answer.status_code == 429
+    assert 9 <= int(answer["Retry-After"]) <= 10
+    assert re.search(r"Please slow down\. Try again in (9|10) seconds", answer.content.decode())
+    assert page.post("/ui/workflow", panel(key="a")).status_code == 302, "a form sent twice takes no token"
+
+
+def test_cancel_retry_and_delete_say_what_they_did(page: Client, amelie: User, submit: Submit) -> None:
+    workflow = submit(amelie, ("j1", "b1"), ("j2", "b2"), name="Batch 14")
+    address = f"/ui/workflow/{workflow.uuid}"
+    for path, words, states in (
+        ("/job/j2/cancel", "Job j2 is being cancelled.", ["PENDING", "CANCELLED"]),
+        ("/cancel", "Batch 14 is being cancelled.", ["CANCELLED", "CANCELLED"]),
+        ("/job/j1/retry", "Job j1 waits again.", ["PENDING", "CANCELLED"]),
+        ("/retry", "Batch 14: failed and cancelled jobs wait again.", ["PENDING", "PENDING"]),
+    ):
+        assert words in page.post(address + path, follow=True).content.decode()
+        assert list(Job.objects.order_by("id").values_list("state", flat=True)) == states
+    assert "cancel it first" in page.post(f"{address}/delete", follow=True).content.decode()
+    page.post(f"{address}/cancel")
+    assert "Batch 14 was deleted." in page.post(f"{address}/delete", follow=True).content.decode()
+    assert not Workflow.objects.exists()
+
+
+def test_scripts_get_the_same_words_as_json(page: Client, amelie: User, submit: Submit) -> None:
+    workflow = submit(amelie)
+    ask = {"headers": {"Accept": "application/json"}}
+    answer = page.post(f"/ui/workflow/{workflow.uuid}/cancel", **ask)
+    assert answer.json() == {"level": "success", "text": f"{workflow} is being cancelled.", "to": f"/ui/workflow/{workflow.uuid}"}
+    again = page.post(f"/ui/workflow/{workflow.uuid}/cancel", **ask)
+    assert (again.status_code, again.json()["level"]) == (409, "warning")
+    assert Client().post(f"/ui/workflow/{workflow.uuid}/cancel", **ask).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/cancel", "/retry", "/delete", "/job/j1/cancel", "/job/j1/retry"])
+def test_the_workflow_of_another_user_cannot_be_changed(page: Client, bjorn: User, submit: Submit, path: str) -> None:
+    workflow = submit(bjorn)
+    assert page.post(f"/ui/workflow/{workflow.uuid}{path}").status_code == 404
+    assert page.get(f"/ui/workflow/{workflow.uuid}{path}").status_code == 405
+    assert Job.objects.get(workflow=workflow).state == "PENDING"
+
+
+def test_an_upload_that_is_no_slide_is_refused_with_the_reason(page: Client) -> None:
+    answer = page.post("/ui/slide", {"file": SimpleUploadedFile("evil.svs", b"not a slide")}, follow=True)
+    assert "The slide was not kept" in answer.content.decode()
+    assert "Choose a slide file first" in page.post("/ui/slide", follow=True).content.decode()
+    assert not Slide.objects.exists()
