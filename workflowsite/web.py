@@ -145,6 +145,8 @@ class BoundedServer(Server):
         await super().handle_reply(protocol, message)
         if (pace := getattr(protocol, "pace", None)) is not None:
             await pace.wait()
+            # Nobody may read any more: an application that goes on sending leaves the loop to others all the same.
+            await asyncio.sleep(0)
 
 
 def _taken_body(request: BoundedRequest, headers: list[tuple[bytes, bytes]]) -> BinaryIO:

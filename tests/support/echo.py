@@ -1,0 +1,43 @@
+"""An ASGI application that shows what the web server hands over and how far it lets an answer run ahead of its reader."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+from typing import Any
+
+from workflowsite.handler import BODY
+
+CHUNK = bytes(2**20)
+sent = 0
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """`/endless` streams until nobody reads; anything else tells of its request and of this process."""
+    global sent
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    if scope["path"] == "/endless":
+        sent = 0
+        while True:
+            await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+            sent += 1
+    await send({"type": "http.response.body", "body": json.dumps(await _told(scope, receive)).encode()})
+
+
+async def _told(scope: dict[str, Any], receive: Any) -> dict[str, Any]:
+    message = await receive()
+    body, digest, size = scope["extensions"][BODY], hashlib.sha256(), 0
+    while chunk := body.read(2**16):
+        digest.update(chunk)
+        size += len(chunk)
+    return {
+        "size": size,
+        "sha256": digest.hexdigest(),
+        "headers": {name.decode(): value.decode() for name, value in scope["headers"]},
+        "messages": [len(message["body"]), message["more_body"]],
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "sent": sent,
+    }
