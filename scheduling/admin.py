@@ -104,6 +104,7 @@ class WorkflowAdmin(SteeredAdmin):
     list_filter = ("status", "paused", "branch_scope", "on_failure", "created_at")
     list_select_related = ("owner",)
     search_fields = ("name", "uuid", "owner__username", "jobs__job_id")
+    readonly_fields = ("uuid", "created_at")
     date_hierarchy = "created_at"
     inlines = [JobInline]
     actions = ["cancel", "retry", "delete_finished"]
@@ -153,6 +154,7 @@ class JobAdmin(SteeredAdmin):
     list_filter = ("state", "job_type", "queue", "created_at")
     list_select_related = ("workflow", "owner")
     search_fields = ("job_id", "uuid", "branch", "owner__username", "workflow__uuid", "workflow__name")
+    readonly_fields = ("uuid", "created_at")
     actions = ["cancel", "retry"]
 
     @admin.display(description="progress")
@@ -175,10 +177,23 @@ class JobAdmin(SteeredAdmin):
 class SlideAdmin(SteeredAdmin):
     """Slides, the deleted ones that a job still names included."""
 
-    list_display = ("name", "owner", "format", "width", "height", "mpp", "mpp_source", "is_upload", "size_bytes", "created_at", "deleted_at")
+    list_display = (
+        "name",
+        "owner",
+        "format",
+        "width",
+        "height",
+        "mpp",
+        "mpp_source",
+        "is_upload",
+        "size_bytes",
+        "created_at",
+        "deleted_at",
+    )
     list_filter = ("format", "is_upload", "mpp_source", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("owner",)
     search_fields = ("name", "id", "path", "owner__username", "fingerprint")
+    readonly_fields = ("id", "created_at")
     actions = ["delete_slides"]
 
     @admin.action(description="Delete slides that no unfinished job uses", permissions=["steer"])

@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from scheduling.states import JobState, WorkflowStatus
+from scheduling import __version__
 from workflowsite import env
 
 django_stubs_ext.monkeypatch()
@@ -182,7 +183,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Whole-slide workflow scheduler",
     "DESCRIPTION": "Submit workflows of branches of jobs over whole-slide images and follow them tile by tile.",
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -194,6 +195,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": [state.value for state in JobState],
     },
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "scheduling.api.openapi.add_summaries"],
     "SORT_OPERATIONS": False,
 }
 

@@ -70,6 +70,8 @@ class Pace:
 class BoundedRequest(http_protocol.WebRequest):
     """A request whose body ends at its limit and whose answer keeps the client's pace."""
 
+    content: BinaryIO
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would parse forms by itself, in memory (ten times an upload's size), and in the loop that serves everybody.
         super().__init__(*args, **{**kwargs, "parsePOSTFormSubmission": False})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe
 
@@ -77,6 +77,8 @@ def file_response(request: HttpRequest, path: Path, *, name: str, sha256: str) -
     stat = path.stat()
     etag = f'"{sha256}"' if sha256 else f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"'
     unchanged = get_conditional_response(request, etag=etag, last_modified=int(stat.st_mtime))
+    if unchanged is not None and unchanged.status_code == 412:
+        unchanged = JsonResponse({"detail": "The file is not the one that If-Match or If-Unmodified-Since names."}, status=412)
     response = _without_body(file, unchanged) if unchanged is not None else _body(request, file, stat.st_size, etag, int(stat.st_mtime))
     response["ETag"] = etag
     response["Last-Modified"] = http_date(stat.st_mtime)
@@ -98,7 +100,9 @@ def _body(request: HttpRequest, file: BinaryIO, size: int, etag: str, modified_s
     asked = _asked_range(request, etag, modified_s)
     start, stop = _window(asked, size) if asked else (0, size)
     if asked and start >= stop:
-        return _without_body(file, HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"}))
+        return _without_body(
+            file, JsonResponse({"detail": "The range is outside the file."}, status=416, headers={"Content-Range": f"bytes */{size}"})
+        )
     if request.method == "HEAD":
         return _without_body(file, HttpResponse(headers={"Content-Length": str(size)}))
     response = FileStream(FileWindow(file, start, stop), status=206 if asked else 200)

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseServerError, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
+from django.template.loader import render_to_string
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -129,5 +130,5 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
         return busy_response(request)
     if is_page(request):
-        return HttpResponseServerError("Something went wrong here. It has been logged.", content_type="text/plain; charset=utf-8")
+        return HttpResponseServerError(render_to_string("500.html"))
     return JsonResponse({"detail": "Something went wrong here. It has been logged."}, status=500)

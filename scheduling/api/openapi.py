@@ -14,7 +14,7 @@ class HeaderScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     """The header in the API's schema, so that Swagger UI asks for it."""
 
     target_class = "scheduling.api.authentication.HeaderAuthentication"
-    name = "userId"
+    name = "X-User-ID"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         """An apiKey in a header."""
@@ -24,3 +24,11 @@ class HeaderScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             "name": HEADER,
             "description": "A user id of 1 to 128 characters of A-Z a-z 0-9 . _ @ -; accepted where TRUST_USER_HEADER is on.",
         }
+
+
+def add_summaries(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """A postprocessing hook: the first sentence of each description is the title that Swagger UI and ReDoc show."""
+    for item in result["paths"].values():
+        for operation in item.values():
+            operation.setdefault("summary", operation.get("description", "").split(". ")[0].rstrip("."))
+    return result

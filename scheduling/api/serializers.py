@@ -48,6 +48,7 @@ class TextField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+@extend_schema_field({"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]+$"})
 class NameField(TextField):
     """A job_id or a branch."""
 

@@ -61,5 +61,5 @@ urlpatterns = [
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SwaggerView.as_view(), name="docs"),
     path("redoc", RedocView.as_view(), name="redoc"),
-    re_path(r"^(?:workflow|slide|queue|job-types|healthz|readyz|metrics|schema|docs|redoc)/.*$", MissingView.as_view()),
+    re_path(r"^(?:workflow|slide|queue|job-types|healthz|readyz|metrics|schema|docs|redoc)/", MissingView.as_view()),
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -27,6 +29,8 @@ from scheduling.states import UNFINISHED
 _CONTAINERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
 _DICOM = b"DICM"
 _DICOM_OFFSET = 128
+#: An upload that has not grown for so long has nobody behind it.
+ABANDONED_S = 24 * 3600.0
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
 
@@ -38,6 +42,7 @@ class Incoming:
         #: What the client called the file; shown, never used as a path.
         self.name = clean_name(name)
         self.size = 0
+        _sweep(settings.DATA_DIR / "tmp")
         self._folder: Path = settings.DATA_DIR / "tmp" / f"upload-{self.id}"
         self._folder.mkdir(parents=True)
         self.path = self._folder / f"slide{_extension(self.name)}"
@@ -141,6 +146,14 @@ def clean_name(name: str) -> str:
     """The last part of a file name, printable and at most 255 characters."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(c for c in last if c.isprintable()).strip()[:255] or "slide"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what uploads left that a process took with it when it died; one that goes on writes more often than that."""
+    for file in folder.glob("upload-*/slide*"):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _extension(name: str) -> str:

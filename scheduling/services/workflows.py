@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -26,7 +26,7 @@ from scheduling.engine.trash import discard_job
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
-from scheduling.states import UNFINISHED
+from scheduling.states import RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempo
 def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | None) -> Workflow:
     now = timezone.now()
     with transaction.atomic():
-        locked = lock_users([user.pk])[user.pk]
+        # The owners of the slides as well, so that no slide is deleted between this look at it and the end of the transaction.
+        wanted = {request.slide, *(job.slide for job in request.jobs)} - {None}
+        locked = lock_users({user.pk, *Slide.objects.filter(pk__in=wanted).values_list("owner_id", flat=True)})[user.pk]
         jobs = _jobs_of(locked, request)
         workflow = Workflow(
             owner=locked, name=request.name, slide_id=request.slide, branch_scope=request.branch_scope, on_failure=request.on_failure
@@ -110,10 +112,8 @@ def workflow_cancel(*, workflow: Workflow, actor: str) -> None:
 
 
 def workflow_retry(*, workflow: Workflow, actor: str) -> None:
-    """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none."""
-    _change(
-        workflow, lambda user, flow, jobs: store.retry_jobs(user, flow, jobs, timezone.now(), actor=actor), "no failed or cancelled job"
-    )
+    """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none, or when a slide of theirs was deleted."""
+    _change(workflow, lambda user, flow, jobs: _retry(user, flow, jobs, actor), "no failed or cancelled job")
 
 
 def job_cancel(*, job: Job, actor: str) -> None:
@@ -123,9 +123,7 @@ def job_cancel(*, job: Job, actor: str) -> None:
 
 def job_retry(*, job: Job, actor: str) -> None:
     """As workflow_retry, for one job."""
-    _change(
-        job.workflow, lambda user, flow, _: store.retry_jobs(user, flow, [job], timezone.now(), actor=actor), "neither failed nor cancelled"
-    )
+    _change(job.workflow, lambda user, flow, _: _retry(user, flow, [job], actor), "neither failed nor cancelled")
 
 
 def workflow_delete(*, workflow: Workflow, actor: str) -> None:
@@ -166,6 +164,13 @@ def _change(workflow: Workflow, change: Callable[[User, Workflow, list[Job]], in
         if not change(user, locked, list(Job.objects.filter(workflow=locked))):
             raise Conflict(f"Nothing to do: {refusal}.")
     poke()
+
+
+def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> int:
+    gone = Job.objects.filter(pk__in=[job.pk for job in jobs], state__in=RETRYABLE, slide__deleted_at__isnull=False).first()
+    if gone is not None:
+        raise Conflict(f"The slide of job {gone.job_id} was deleted.")
+    return store.retry_jobs(user, workflow, jobs, timezone.now(), actor=actor)
 
 
 def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:

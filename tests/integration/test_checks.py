@@ -25,7 +25,14 @@ def manage(data_dir: Path, *arguments: str, **settings: str) -> subprocess.Compl
 
 def test_production_settings_are_clean(tmp_path: Path) -> None:
     done = manage(
-        tmp_path, "check", "--deploy", "--fail-level", "WARNING", SECRET_KEY="k" * 30 + "0123456789abcdefghijk", DEBUG="0", ALLOWED_HOSTS="slides.example.org"
+        tmp_path,
+        "check",
+        "--deploy",
+        "--fail-level",
+        "WARNING",
+        SECRET_KEY="k" * 30 + "0123456789abcdefghijk",
+        DEBUG="0",
+        ALLOWED_HOSTS="slides.example.org",
     )
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout

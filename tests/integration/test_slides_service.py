@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from django.db import connection
 
 from scheduling.errors import Conflict, Invalid, TooLarge, UnreadableSlide
 from scheduling.models import Event, Job, Slide, User
-from scheduling.services.slides import clean_name, slide_delete, slide_register, slide_update, slide_upload
+from scheduling.services.slides import ABANDONED_S, clean_name, slide_delete, slide_register, slide_update, slide_upload
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import JobState
 
@@ -66,6 +69,18 @@ def test_an_upload_that_breaks_off_leaves_nothing(owner: User, content: bytes, s
     assert not Slide.objects.exists()
 
 
+def test_what_a_dead_process_left_is_removed_by_a_later_upload(owner: User, content: bytes, settings: Any) -> None:
+    folders = {age: settings.DATA_DIR / "tmp" / f"upload-{age}" for age in ("old", "new")}
+    for age, folder in folders.items():
+        folder.mkdir()
+        (folder / "slide.svs").write_bytes(b"II")
+        then = time.time() - (ABANDONED_S + 60 if age == "old" else 60)
+        os.utime(folder / "slide.svs", (then, then))
+    slide_upload(user=owner, name="a.tif", chunks=[content])
+    assert {age for age, folder in folders.items() if folder.exists()} == {"new"}
+    shutil.rmtree(folders["new"])
+
+
 def test_an_upload_over_the_limit_stops_reading_there(owner: User, settings: Any) -> None:
     settings.ENV = dataclasses.replace(settings.ENV, max_upload_bytes=2500)
     given = []
@@ -101,7 +116,15 @@ def test_an_upload_that_is_no_single_file_slide_is_refused(owner: User, head: by
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [("a/b\\c.svs", "c.svs"), ("../..", ".."), ("", "slide"), ("x\0y\n.tif", "xy.tif"), ("n" * 300, "n" * 255), ("/", "slide"), ("Ä 1.ndpi", "Ä 1.ndpi")],
+    [
+        ("a/b\\c.svs", "c.svs"),
+        ("../..", ".."),
+        ("", "slide"),
+        ("x\0y\n.tif", "xy.tif"),
+        ("n" * 300, "n" * 255),
+        ("/", "slide"),
+        ("Ä 1.ndpi", "Ä 1.ndpi"),
+    ],
 )
 def test_names_are_shown_cleaned(given: str, shown: str) -> None:
     assert clean_name(given) == shown
@@ -160,7 +183,11 @@ def test_what_happens_to_a_slide_is_logged(owner: User, content: bytes) -> None:
     slide = slide_upload(user=owner, name="a.tif", chunks=[content])
     slide_update(slide=slide, mpp=0.25)
     slide_delete(slide=slide, actor="boss")
-    assert list(Event.objects.values_list("type", "actor")) == [("slide.added", "owner"), ("slide.updated", "owner"), ("slide.deleted", "boss")]
+    assert list(Event.objects.values_list("type", "actor")) == [
+        ("slide.added", "owner"),
+        ("slide.updated", "owner"),
+        ("slide.deleted", "boss"),
+    ]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -31,7 +31,18 @@ class Server:
         self.port = free_port()
         environ = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "DJANGO_SETTINGS_MODULE"}}
         environ |= {"DATA_DIR": str(data_dir), "TMPDIR": str(data_dir), "MAX_UPLOAD_BYTES": str(UPLOAD_LIMIT)}
-        command = [sys.executable, "-m", "workflowsite.web", "-b", "127.0.0.1", "-p", str(self.port), "-v", "0", "tests.support.echo:application"]
+        command = [
+            sys.executable,
+            "-m",
+            "workflowsite.web",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-v",
+            "0",
+            "tests.support.echo:application",
+        ]
         self.process = subprocess.Popen(command, cwd=BASE_DIR, env=environ)
 
     def call(self, method: str = "GET", path: str = "/", body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -89,7 +100,9 @@ def test_an_upload_is_never_held_in_memory(server: Server) -> None:
     assert told["peak_kib"] - before["peak_kib"] < 16 * 1024
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/workflow", MAX_BODY_BYTES), ("/slide/x", MAX_BODY_BYTES), ("/slide?x", UPLOAD_LIMIT + 2**16)])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/workflow", MAX_BODY_BYTES), ("/slide/x", MAX_BODY_BYTES), ("/slide?x", UPLOAD_LIMIT + 2**16)]
+)
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_a_body_beyond_its_limit_is_refused_in_json(server: Server, path: str, limit: int, is_chunked: bool) -> None:
     size = limit + 2**18

@@ -27,7 +27,15 @@ def new_user(name: str = "alice", **fields: Any) -> User:
 
 def new_slide(owner: User, name: str = "a.tiff", **fields: Any) -> Slide:
     """A slide's row; there is no file behind it."""
-    base = {"path": f"slides/{name}", "size_bytes": 1, "fingerprint": f"print-{name}", "width": 100, "height": 80, "mpp": 0.5, "format": "tiff"}
+    base = {
+        "path": f"slides/{name}",
+        "size_bytes": 1,
+        "fingerprint": f"print-{name}",
+        "width": 100,
+        "height": 80,
+        "mpp": 0.5,
+        "format": "tiff",
+    }
     return Slide.objects.create(owner=owner, name=name, **{**base, **fields})
 
 

@@ -49,9 +49,7 @@ class SlideViewSet(Resource):
     def list(self, request: Request) -> Response:
         """Own slides, newest first, at most 50 a page."""
         chosen = filters(PageFilter, request.query_params)
-        return self.page(
-            selectors.slide_query(user=self.user, **chosen), lambda slides: [selectors.slide_body(slide) for slide in slides]
-        )
+        return self.page(selectors.slide_query(user=self.user, **chosen), lambda slides: [selectors.slide_body(slide) for slide in slides])
 
     @extend_schema(
         operation_id="slide_add",
@@ -61,7 +59,9 @@ class SlideViewSet(Resource):
     def create(self, request: Request) -> Response:
         """Upload a slide, or register one that lies under DATA_DIR/slides."""
         is_form = (request.content_type or "").lower().startswith("multipart/")
-        slide = self._uploaded(request) if is_form else services.slide_register(user=self.user, **validated(SlidePathSerializer, request.data))
+        slide = (
+            self._uploaded(request) if is_form else services.slide_register(user=self.user, **validated(SlidePathSerializer, request.data))
+        )
         location = request.build_absolute_uri(reverse("api:slide", args=[str(slide.pk)]))
         return Response(selectors.slide_body(slide), status=201, headers={"Location": location})
 
@@ -79,7 +79,10 @@ class SlideViewSet(Resource):
         return Response(selectors.slide_body(self._slide(slide_id)))
 
     @extend_schema(
-        operation_id="slide_update", request=SlideChangeSerializer, parameters=[SLIDE_ID], responses={200: SlideBody, **refusals(400, 404, 409)}
+        operation_id="slide_update",
+        request=SlideChangeSerializer,
+        parameters=[SLIDE_ID],
+        responses={200: SlideBody, **refusals(400, 404, 409)},
     )
     def partial_update(self, request: Request, slide_id: str) -> Response:
         """State the microns per pixel; real jobs need them."""

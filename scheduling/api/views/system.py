@@ -33,7 +33,7 @@ _NOT_READY = OpenApiExample(
 class QueueViewSet(Resource):
     """Who is active, who waits, and the workers."""
 
-    @extend_schema(operation_id="queue_read", responses={200: QueueBody, **refusals()})
+    @extend_schema(operation_id="queue_read", tags=["system"], responses={200: QueueBody, **refusals()})
     def retrieve(self, request: Request) -> Response:
         """Active and waiting users, other users without their names, and the live workers."""
         return Response(queue_body(self.user))
@@ -42,7 +42,7 @@ class QueueViewSet(Resource):
 class JobTypeViewSet(Resource):
     """The kinds of jobs."""
 
-    @extend_schema(operation_id="job_type_list", responses={200: JobTypeBody(many=True), **refusals()})
+    @extend_schema(operation_id="job_type_list", tags=["system"], responses={200: JobTypeBody(many=True), **refusals()})
     def list(self, request: Request) -> Response:
         """All job types, each with the JSON schema of its parameters."""
         return Response(registry.describe())
@@ -60,7 +60,7 @@ class HealthView(Open):
 
     renderer_classes = (JSONRenderer,)
 
-    @extend_schema(operation_id="healthz", auth=[], responses={200: HealthBody})
+    @extend_schema(operation_id="healthz", tags=["system"], auth=[], responses={200: HealthBody})
     def get(self, request: Request) -> Response:
         """Always 200 while the process answers; looks at nothing else."""
         return Response({"status": "ok"})
@@ -71,7 +71,7 @@ class ReadyView(Open):
 
     renderer_classes = (JSONRenderer,)
 
-    @extend_schema(operation_id="readyz", auth=[], responses={200: ReadyBody, 503: ReadyBody}, examples=[_NOT_READY])
+    @extend_schema(operation_id="readyz", tags=["system"], auth=[], responses={200: ReadyBody, 503: ReadyBody}, examples=[_NOT_READY])
     def get(self, request: Request) -> Response:
         """200, or 503 with which of database, redis, scheduler and workers is down."""
         parts = readiness()
@@ -84,7 +84,12 @@ class ReadyView(Open):
 class MetricsView(Open):
     """Figures for Prometheus."""
 
-    @extend_schema(operation_id="metrics", auth=[], responses={(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "Text format 0.0.4.")})
+    @extend_schema(
+        operation_id="metrics",
+        tags=["system"],
+        auth=[],
+        responses={(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "Text format 0.0.4.")},
+    )
     def get(self, request: Request) -> HttpResponse:
         """Jobs, workflows, users, workers, and counters of the engine and of this process."""
         return HttpResponse(metrics.text(), content_type=CONTENT_TYPE_LATEST)

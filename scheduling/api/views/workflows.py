@@ -47,9 +47,7 @@ _ON_A_SLIDE = OpenApiExample(
 _ACCEPTED = OpenApiExample(
     "Accepted", {"workflow_id": "9d2fdb1a-3f5a-4e99-8732-13418e015e19", "status": "ACCEPTED"}, response_only=True, status_codes=["201"]
 )
-_LIMITED = OpenApiExample(
-    "Rate limit", {"detail": "Rate limit exceeded. Please slow down."}, response_only=True, status_codes=["429"]
-)
+_LIMITED = OpenApiExample("Rate limit", {"detail": "Rate limit exceeded. Please slow down."}, response_only=True, status_codes=["429"])
 _KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
@@ -57,7 +55,9 @@ _KEY = OpenApiParameter(
     description="1 to 255 visible ASCII characters. The same key and body within 24 hours give the first answer again, and take no token.",
 )
 _LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201], description="The new workflow.")
-_SEARCH = OpenApiParameter("search", OpenApiTypes.STR, description="Part of the name, of a job_id or of a slide's name, or the workflow_id.")
+_SEARCH = OpenApiParameter(
+    "search", OpenApiTypes.STR, description="Part of the name, of a job_id or of a slide's name, or the workflow_id."
+)
 _FILTERS = [
     _SEARCH,
     OpenApiParameter("status", OpenApiTypes.STR, enum=[status.value for status in WorkflowStatus]),
@@ -127,14 +127,18 @@ class WorkflowViewSet(Resource):
         services.workflow_delete(workflow=self._workflow(workflow_id), actor=self.user.username)
         return Response(status=204)
 
-    @extend_schema(operation_id="workflow_cancel", request=None, parameters=[WORKFLOW_ID], responses={202: AcceptedBody, **refusals(404, 409)})
+    @extend_schema(
+        operation_id="workflow_cancel", request=None, parameters=[WORKFLOW_ID], responses={202: AcceptedBody, **refusals(404, 409)}
+    )
     def cancel(self, request: Request, workflow_id: str) -> Response:
         """Cancel: waiting jobs at once, running ones within one bundle of tiles."""
         workflow = self._workflow(workflow_id)
         services.workflow_cancel(workflow=workflow, actor=self.user.username)
         return standing(workflow)
 
-    @extend_schema(operation_id="workflow_retry", request=None, parameters=[WORKFLOW_ID], responses={202: AcceptedBody, **refusals(404, 409)})
+    @extend_schema(
+        operation_id="workflow_retry", request=None, parameters=[WORKFLOW_ID], responses={202: AcceptedBody, **refusals(404, 409)}
+    )
     def retry(self, request: Request, workflow_id: str) -> Response:
         """Put FAILED and CANCELLED jobs back in their places; finished tiles are kept."""
         workflow = self._workflow(workflow_id)
@@ -148,14 +152,18 @@ class WorkflowViewSet(Resource):
 class JobViewSet(Resource):
     """One job of a workflow, by the id its user gave it."""
 
-    @extend_schema(operation_id="job_cancel", request=None, parameters=[WORKFLOW_ID, JOB_ID], responses={202: AcceptedBody, **refusals(404, 409)})
+    @extend_schema(
+        operation_id="job_cancel", request=None, parameters=[WORKFLOW_ID, JOB_ID], responses={202: AcceptedBody, **refusals(404, 409)}
+    )
     def cancel(self, request: Request, workflow_id: str, job_id: str) -> Response:
         """Cancel the job."""
         job = selectors.job_get(user=self.user, workflow_uuid=workflow_id, job_id=job_id)
         services.job_cancel(job=job, actor=self.user.username)
         return standing(job.workflow)
 
-    @extend_schema(operation_id="job_retry", request=None, parameters=[WORKFLOW_ID, JOB_ID], responses={202: AcceptedBody, **refusals(404, 409)})
+    @extend_schema(
+        operation_id="job_retry", request=None, parameters=[WORKFLOW_ID, JOB_ID], responses={202: AcceptedBody, **refusals(404, 409)}
+    )
     def retry(self, request: Request, workflow_id: str, job_id: str) -> Response:
         """Put the job back in its place; finished tiles are kept."""
         job = selectors.job_get(user=self.user, workflow_uuid=workflow_id, job_id=job_id)

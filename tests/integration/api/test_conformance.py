@@ -64,7 +64,9 @@ def test_bodies_are_what_the_schema_says(alice: APIClient, submit: Callable[...,
     check(alice.post("/workflow", {"jobs": [{"job_id": "x", "branch": "b", "job_type": "TISSUE_MASK"}]}), "/workflow", "post")
 
 
-text = st.text(max_size=12) | st.sampled_from(["j1", "b1", "TISSUE_MASK", "\0", "..", "workflow", "é", "00000000-0000-0000-0000-000000000000"])
+text = st.text(max_size=12) | st.sampled_from(
+    ["j1", "b1", "TISSUE_MASK", "\0", "..", "workflow", "é", "00000000-0000-0000-0000-000000000000"]
+)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=8)
 KEYS = ["job_id", "branch", "job_type", "parameters", "slide"]
@@ -95,7 +97,11 @@ def test_no_bytes_give_a_server_error(alice: APIClient, path: str, raw: bytes) -
     assert answer.status_code == 400, (raw, answer.content)
 
 
-@given(query=st.dictionaries(st.sampled_from(["cursor", "status", "branch", "job_type", "search", "format", "x"]), st.text(max_size=20), max_size=3))
+@given(
+    query=st.dictionaries(
+        st.sampled_from(["cursor", "status", "branch", "job_type", "search", "format", "x"]), st.text(max_size=20), max_size=3
+    )
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=QUIET)
 def test_no_query_gives_a_server_error(alice: APIClient, query: dict[str, str]) -> None:
     from urllib.parse import urlencode

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from scheduling.models import IdempotencyKey, Workflow
+from tests.integration.api.conftest import client_of
 
 BODY = {"jobs": [{"job_id": "j", "branch": "b", "job_type": "TISSUE_MASK"}]}
 
@@ -48,6 +52,25 @@ def test_the_same_key_of_another_user_is_another_key(alice: APIClient, bob: APIC
 def test_a_refused_request_does_not_use_up_its_key(alice: APIClient) -> None:
     assert post(alice, "k", {"jobs": []}).status_code == 400
     assert post(alice, "k").status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_equal_requests_at_once_make_one_workflow(transactional_db: None) -> None:
+    start = threading.Barrier(4)
+
+    def one(_: int) -> Any:
+        start.wait()
+        try:
+            return post(client_of("crowd"), "k")
+        finally:
+            connection.close()
+
+    client_of("crowd").get("/workflow")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(one, range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4
+    assert len({answer.json()["workflow_id"] for answer in answers}) == 1
+    assert Workflow.objects.count() == 1
 
 
 def test_a_key_older_than_a_day_is_free_again(alice: APIClient) -> None:

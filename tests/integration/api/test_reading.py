@@ -108,7 +108,18 @@ def test_staff_see_all(staff: APIClient, submit: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/workflow/x", "/workflow/%00", "/workflow/", "/workflow/x/nope", "/slide/x", "/slide/a/tile/0/0_0/", "/queue/x", "/job-types/"]
+    "path",
+    [
+        "/workflow/x",
+        "/workflow/%00",
+        "/workflow/",
+        "/workflow/x/nope",
+        "/workflow/x%0Ay/job/z%0A/retry",
+        "/slide/x",
+        "/slide/a/tile/0/0_0/",
+        "/queue/x",
+        "/job-types/",
+    ],
 )
 def test_unknown_paths_are_missing_in_json(alice: APIClient, path: str) -> None:
     answer = alice.get(path)

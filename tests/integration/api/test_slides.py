@@ -109,7 +109,9 @@ def test_an_upload_by_a_session_needs_its_csrf_token_and_leaves_nothing(db: None
     assert client.post("/slide", form).status_code == 201
 
 
-@pytest.mark.parametrize("path", ["../db.sqlite3", "/etc/passwd", "a/../../x", "shelf/../shelf/one.tif", "", ".", "shelf", "nope.svs", "a\0b", "x" * 999])
+@pytest.mark.parametrize(
+    "path", ["../db.sqlite3", "/etc/passwd", "a/../../x", "shelf/../shelf/one.tif", "", ".", "shelf", "nope.svs", "a\0b", "x" * 999]
+)
 def test_a_path_that_leads_out_or_to_no_slide_is_refused_by_name(alice: APIClient, slide: Slide, path: str) -> None:
     answer = alice.post("/slide", {"path": path})
     assert answer.status_code == 400, answer.content
@@ -163,7 +165,9 @@ def test_pictures_are_jpeg_that_browsers_may_keep(alice: APIClient, slide: Slide
         assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("tile", ["0/2_0", "0/0_1", "2/0_0", "0/999999999_0", "0/-1_0", "0/1", "9999999999999999999/0_0", "0/0_0.jpg", "x/0_0"])
+@pytest.mark.parametrize(
+    "tile", ["0/2_0", "0/0_1", "2/0_0", "0/999999999_0", "0/-1_0", "0/1", "9999999999999999999/0_0", "0/0_0.jpg", "x/0_0"]
+)
 def test_tiles_outside_the_slide_are_missing(alice: APIClient, slide: Slide, tile: str) -> None:
     assert alice.get(f"/slide/{slide.pk}/tile/{tile}").status_code == 404
 
@@ -177,7 +181,9 @@ def test_pictures_of_a_file_that_has_gone_are_missing(alice: APIClient, slide_by
 def test_another_users_slide_does_not_exist(bob: APIClient, staff: APIClient, slide: Slide) -> None:
     unknown = "00000000-0000-0000-0000-000000000000"
     for method, path in [("get", ""), ("delete", ""), ("patch", ""), ("get", "/thumbnail"), ("get", "/tile/0/0_0")]:
-        theirs, missing = (getattr(bob, method)(f"/slide/{key}{path}", {"mpp": 1} if method == "patch" else None) for key in (slide.pk, unknown))
+        theirs, missing = (
+            getattr(bob, method)(f"/slide/{key}{path}", {"mpp": 1} if method == "patch" else None) for key in (slide.pk, unknown)
+        )
         assert theirs.status_code == missing.status_code == 404, (method, path)
         assert theirs.json() == missing.json()
     assert bob.get("/slide").json()["results"] == []

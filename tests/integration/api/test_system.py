@@ -106,6 +106,17 @@ def test_swagger_loads_its_script_from_this_server() -> None:
     assert b"validator.swagger.io" not in answer.content
 
 
+def test_redoc_loads_a_script_that_fetches_no_logo() -> None:
+    page = Client().get("/redoc").content.decode()
+    script = re.findall(r'<script src="([^"]*)"', page)
+    assert len(script) == 1
+    assert script[0].startswith("?script=")
+    answer = Client().get(f"/redoc{script[0]}")
+    assert answer["Content-Type"].startswith("text/javascript")
+    assert b"data:," in answer.content
+    assert b"cdn.redoc" not in answer.content
+
+
 def schema() -> Any:
     return Client().get("/schema?format=json").json()
 
@@ -113,7 +124,7 @@ def schema() -> Any:
 def test_the_schema_is_valid_and_complete() -> None:
     document = schema()
     validate_schema(document)
-    assert document["components"]["securitySchemes"]["userId"]["name"] == "X-User-ID"
+    assert document["components"]["securitySchemes"]["X-User-ID"]["name"] == "X-User-ID"
     operations = {(path, method) for path, item in document["paths"].items() for method in item}
     job = "/workflow/{workflow_id}/job/{job_id}"
     assert operations == {
@@ -139,7 +150,8 @@ def test_the_schema_is_yaml_for_those_who_do_not_ask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "accept"), [("/workflow", "application/json"), ("/workflow", "text/html"), ("/ui", "text/html"), ("/slide", "application/json")]
+    ("path", "accept"),
+    [("/workflow", "application/json"), ("/workflow", "text/html"), ("/ui", "text/html"), ("/slide", "application/json")],
 )
 def test_a_locked_database_is_503_and_worth_another_try(alice: APIClient, monkeypatch: pytest.MonkeyPatch, path: str, accept: str) -> None:
     from django.db.models.query import QuerySet

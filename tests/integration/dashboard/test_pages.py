@@ -122,6 +122,14 @@ def test_a_job_address_leads_to_its_card(page: Client, amelie: User, submit: Sub
     assert page.get(f"/ui/job/{job.uuid}")["Location"] == f"/ui/workflow/{workflow.uuid}#job-j1"
 
 
+def test_the_activity_carries_the_count_of_running_workflows(page: Client, amelie: User, submit: Submit) -> None:
+    workflow = submit(amelie)
+    Workflow.objects.update(status="RUNNING")
+    answer = page.get(f"/ui/workflow/{workflow.uuid}/activity")
+    assert answer["X-Running-Workflows"] == "1"
+    assert answer.content.decode().count("<li>") == 1
+
+
 @pytest.mark.parametrize("path", ["", "/activity", "/job/j1/results"])
 def test_the_page_of_another_user_does_not_exist(page: Client, bjorn: User, submit: Submit, path: str) -> None:
     workflow = submit(bjorn)

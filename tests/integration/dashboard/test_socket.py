@@ -13,13 +13,14 @@ from channels.testing import WebsocketCommunicator
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from dashboard import consumers
+from dashboard import consumers, feeds
 from dashboard.routing import websocket
 from scheduling import events
 from scheduling.models import Job, User, Workflow
 from scheduling.selectors.queue import queue_body
 from scheduling.selectors.workflows import workflow_body
 from tests.integration.dashboard.conftest import Submit
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -298,3 +299,22 @@ async def test_the_server_pings_with_its_time(connect: Any, amelie: User, monkey
 
 async def test_another_path_is_refused() -> None:
     assert (await WebsocketCommunicator(websocket, "/ws/other").connect(timeout=10))[0] is False
+
+
+async def test_without_redis_a_subscriber_is_asked_to_come_back_and_an_old_one_goes_on(
+    connect: Any, amelie: User, submit: Submit, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "SAFETY_S", 0.2)
+    workflow = await sync_to_async(submit)(amelie)
+    old, new = await connect("amelie"), await connect("bjorn")
+    body = (await old.subscribe(f"workflow:{workflow.uuid}"))["data"]
+    await old.say(t="ack", seq=1)
+    redis_server.kill()
+    try:
+        await new.say(t="sub", topic="user")
+        assert await new.closed() == consumers.COME_BACK
+        await sync_to_async(run)(workflow, 4, state="RUNNING")
+        body = applied(body, await old.hear())
+        assert body["jobs"][0]["tiles_processed"] == 4
+    finally:
+        await sync_to_async(redis_server.start)()

@@ -14,7 +14,7 @@ from redis import RedisError
 
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
-from scheduling.models import Event, IdempotencyKey, Job, User, Workflow
+from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.services import workflows as services
 from scheduling.services.workflows import (
     Idempotency,
@@ -222,6 +222,16 @@ def test_what_has_ended_cannot_be_cancelled_and_what_has_not_failed_cannot_be_re
         with pytest.raises(Conflict, match="already finished"):
             cancel()
     assert Event.objects.count() == events
+
+
+def test_a_job_whose_slide_was_deleted_is_not_retried(alice: User) -> None:
+    slide = new_slide(alice)
+    workflow = submit(alice, a_job(job_type="TISSUE_MASK", slide=slide.pk))
+    workflow_cancel(workflow=workflow, actor="alice")
+    Slide.objects.filter(pk=slide.pk).update(deleted_at=timezone.now())
+    with pytest.raises(Conflict, match="The slide of job j1 was deleted"):
+        workflow_retry(workflow=workflow, actor="alice")
+    assert states(workflow) == {"j1": "CANCELLED"}
 
 
 def test_one_job_is_cancelled_and_retried_alone(alice: User) -> None:

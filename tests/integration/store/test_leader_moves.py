@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduling.engine.entry import Entry
+from scheduling.engine.store import claims
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
 from scheduling.engine.store.slots import admit_users, release_slots
@@ -46,6 +47,17 @@ def test_a_claim_starts_the_job_with_an_epoch_of_its_own(leader: Leader) -> None
     workflow.refresh_from_db()
     assert (workflow.status, workflow.started_at) == ("RUNNING", jobs[0].started_at)
     assert set(Event.objects.values_list("type", flat=True)) == {"workflow.submitted", "user.admitted", "job.started"}
+
+
+@pytest.mark.parametrize("change", [{"state": "CANCELLED"}, {"attempt": 2}])
+def test_a_job_that_has_changed_since_it_was_read_is_not_claimed(leader: Leader, change: dict[str, object]) -> None:
+    workflow = submit(new_user())
+    read = job_of(workflow)
+    Job.objects.filter(pk=read.pk).update(**change)
+    with leader.lease.transaction():
+        assert claims._claim(read, 1, [], leader.lease, read.created_at, "its turn") is None
+    assert job_of(workflow).epoch == 0
+    assert not Event.objects.filter(type="job.started").exists()
 
 
 def test_no_more_jobs_run_than_workers_and_no_more_users_are_active_than_allowed() -> None:

@@ -125,7 +125,7 @@ def test_many_writers_and_a_leader_at_once_end_in_a_house_in_order() -> None:
     refuse_exceptions(at_once(*[_restless(user, seed) for seed, user in enumerate(users)], lambda: _tireless(leader)), Conflict)
     assert_nobody_is_forgotten()
     while Job.objects.filter(state__in=["PENDING", "RUNNING"]).exists():
-        leader.look(*_ends(random.Random(1)))  # noqa: S311
+        leader.look(*_ends(random.Random(1)))
     leader.settle()
     assert not any(is_active(user) for user in users)
     for workflow in Workflow.objects.all():
@@ -139,7 +139,7 @@ def test_many_writers_and_a_leader_at_once_end_in_a_house_in_order() -> None:
 
 def _restless(user: User, seed: int) -> Callable[[], None]:
     """A user who submits, cancels and retries."""
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
 
     def act() -> None:
         for _ in range(8):
@@ -155,7 +155,7 @@ def _restless(user: User, seed: int) -> Callable[[], None]:
 
 def _tireless(leader: object) -> None:
     """A leader who ends whatever runs."""
-    draw = random.Random(7)  # noqa: S311
+    draw = random.Random(7)
     for _ in range(25):
         leader.look(*_ends(draw))  # type: ignore[attr-defined]
 

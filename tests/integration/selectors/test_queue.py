@@ -1,0 +1,123 @@
+"""Reads of the queue: who is active, who waits, which workers live; other users stay nameless."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from scheduling.engine import presence
+from scheduling.engine.inbox import Inbox
+from scheduling.models import SchedulerLease, User
+from scheduling.selectors import queue
+from tests.integration.working import lead, new_user, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def redis() -> Redis:
+    """The Redis of the settings."""
+    return Redis.from_url(settings.ENV.redis_url)
+
+
+def heartbeat(name: str = "cpu@host", **changes: Any) -> presence.Heartbeat:
+    """A worker that lives."""
+    base = {"queues": ("cpu",), "processes": 2, "state": "idle", "bundles": (), "heartbeat": "2026-01-02T03:04:05.000006Z"}
+    return presence.Heartbeat(name=name, **{**base, **changes})
+
+
+@pytest.fixture
+def house() -> list[User]:
+    """Alice and Bob are active, Carol and Dave wait in that order."""
+    leader = lead(max_active_users=2, max_workers=3)
+    users = [new_user(name) for name in ("alice", "bob", "carol", "dave")]
+    for user in users:
+        submit(user, "j1 a", "j2 b", "j3 b")
+        leader.settle()
+    return users
+
+
+def test_the_queue_shows_each_user_only_their_own_name(house: list[User]) -> None:
+    found = queue.queue_body(house[2])
+    assert list(found) == ["active", "waiting", "max_concurrent_users", "workers"]
+    assert [list(row) for row in found["active"]] == [["user_id", "since", "running", "waiting"]] * 2
+    assert [(row["user_id"], row["running"], row["waiting"]) for row in found["active"]] == [(None, 2, 1), (None, 1, 2)]
+    assert [list(row) for row in found["waiting"]] == [["user_id", "position", "since", "jobs"]] * 2
+    assert [(row["user_id"], row["position"], row["jobs"]) for row in found["waiting"]] == [("carol", 1, 3), (None, 2, 3)]
+    assert found["waiting"][0]["since"] < found["waiting"][1]["since"]
+    assert (found["max_concurrent_users"], found["workers"]) == (3, [])
+
+
+def test_staff_see_all_names(house: list[User]) -> None:
+    found = queue.queue_body(new_user("stefanie", is_staff=True))
+    assert [row["user_id"] for row in [*found["active"], *found["waiting"]]] == ["alice", "bob", "carol", "dave"]
+
+
+def test_the_queue_costs_the_same_however_long_it_is(house: list[User], django_assert_max_num_queries: Any) -> None:
+    with django_assert_max_num_queries(2):
+        queue.queue_body(house[0])
+
+
+def test_an_active_user_knows_the_slot_and_a_waiting_one_the_place(house: list[User]) -> None:
+    alice, _, _, dave = (User.objects.get(pk=user.pk) for user in house)
+    standing = queue.user_standing(alice)
+    assert (standing["active"], standing["running"], standing["waiting"], standing["position"]) == (True, 2, 1, None)
+    assert standing["slots"] == [{"mine": True}, {"mine": False}]
+    standing = queue.user_standing(dave)
+    assert (standing["active"], standing["position"], standing["waiting_users"], standing["max_concurrent_users"]) == (False, 2, 2, 3)
+    assert standing["since"] == queue.iso(dave.waiting_since)
+    assert standing["slots"] == [{"mine": False}, {"mine": False}]
+
+
+def test_a_user_without_work_stands_nowhere() -> None:
+    standing = queue.user_standing(new_user())
+    assert (standing["active"], standing["since"], standing["position"], standing["slots"]) == (False, None, None, [])
+
+
+def test_positions_are_those_of_all_who_wait(house: list[User]) -> None:
+    assert queue.positions_in_queue() == {house[2].pk: (1, 2), house[3].pk: (2, 2)}
+    assert [queue.position_of(user) for user in house] == [None, None, (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(("users", "workers", "expected"), [(3, 8, 3), (8, 3, 3)])
+def test_no_more_users_are_active_than_there_are_workers(settings: Any, users: int, workers: int, expected: int) -> None:
+    settings.ENV = dataclasses.replace(settings.ENV, max_concurrent_users=users, max_workers=workers)
+    assert queue.max_active_users() == expected
+
+
+def test_live_workers_are_shown_with_what_they_say_of_themselves(redis: Redis) -> None:
+    presence.beat(redis, heartbeat("b@host", queues=("cpu", "gpu"), state="running", bundles=("x",)))
+    presence.beat(redis, heartbeat("a@host", state="stopping", queues=("big",)))
+    workers = queue.workers()
+    assert [list(worker) for worker in workers] == [["name", "queues", "processes", "state", "heartbeat"]] * 2
+    assert [(worker["name"], worker["queues"], worker["state"]) for worker in workers] == [
+        ("a@host", ["big"], "stopping"),
+        ("b@host", ["cpu", "gpu"], "running"),
+    ]
+    assert queue.queues_served() == {"cpu", "gpu"}
+
+
+def test_without_redis_there_are_no_workers_and_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Redis.from_url("unix:///no/such/socket")
+    monkeypatch.setattr(queue, "_redis", lambda: away)
+    assert (queue.workers(), queue.counters(), queue.queues_served()) == ([], {}, frozenset())
+
+
+def test_counters_add_up(redis: Redis) -> None:
+    Inbox(redis).count(bundles_sent=2, lost_bundles=1)
+    Inbox(redis).count(bundles_sent=3)
+    assert queue.counters() == {"bundles_sent": 5.0, "lost_bundles": 1.0}
+
+
+def test_the_scheduler_lives_as_long_as_its_leader_is_trusted() -> None:
+    assert not queue.scheduler_alive()
+    leader = lead()
+    assert queue.scheduler_alive()
+    leader.lease.resign()
+    assert not queue.scheduler_alive()
+    SchedulerLease.objects.all().delete()
+    assert not queue.scheduler_alive()

@@ -1,0 +1,108 @@
+"""Heartbeats of workers on a real Redis: who lives, what they hold, who is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from scheduling.engine import presence
+from scheduling.engine.messages import Bundle, Kind
+from scheduling.engine.pool import PRIORITY_SEPARATOR, CeleryPool, PoolUnavailable
+from scheduling.jobtypes.base import JobSpec
+from tests.support.redis_server import RedisServer
+from workflowsite.celery import app
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[redis_py.Redis]:
+    """The session's Redis, to which Celery sends as well."""
+    app.set_current()
+    with redis_py.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+def worker(name: str = "cpu@host", **changes: Any) -> presence.Heartbeat:
+    """A worker's heartbeat."""
+    base = {"queues": ("cpu",), "processes": 2, "state": "idle", "bundles": (), "heartbeat": "2026-01-02T03:04:05.000006Z"}
+    return presence.Heartbeat(name=name, **{**base, **changes})
+
+
+def bundle(name: str) -> Bundle:
+    """A bundle to be carried by Celery."""
+    spec = JobSpec(id="job", owner="o", job_type="SEGMENT_CELLS", parameters={}, slide=None)
+    return Bundle(id=name, kind=Kind.TILES, term=1, epoch=1, spec=spec, time_box_s=0.25)
+
+
+def test_a_worker_that_beats_lives_and_says_what_it_holds(redis: redis_py.Redis) -> None:
+    presence.beat(redis, worker("b", bundles=("x", "y"), state="running"))
+    presence.beat(redis, worker("a"))
+    assert presence.live(redis) == [worker("a"), worker("b", bundles=("x", "y"), state="running")]
+
+
+def test_the_last_beat_counts(redis: redis_py.Redis) -> None:
+    presence.beat(redis, worker(bundles=("x",)))
+    presence.beat(redis, worker())
+    assert presence.live(redis) == [worker()]
+
+
+def test_a_beat_expires_by_redis_own_clock(redis: redis_py.Redis) -> None:
+    presence.beat(redis, worker())
+    assert 0 < redis.ttl("worker:cpu@host") <= presence.EXPIRES_S
+
+
+def test_a_worker_that_fell_silent_is_forgotten(redis: redis_py.Redis) -> None:
+    presence.beat(redis, worker("a"))
+    presence.beat(redis, worker("b"))
+    redis.delete("worker:a")  # what its expiry does
+    assert [found.name for found in presence.live(redis)] == ["b"]
+    assert redis.smembers(presence.NAMES) == {b"b"}
+
+
+def test_a_worker_that_leaves_is_gone_at_once(redis: redis_py.Redis) -> None:
+    presence.beat(redis, worker())
+    presence.leave(redis, "cpu@host")
+    assert presence.live(redis) == []
+
+
+def test_a_worker_that_stops_takes_no_new_work() -> None:
+    living = [
+        worker("a", queues=("cpu",)),
+        worker("b", queues=("gpu",), state="stopping"),
+        worker("c", queues=("big", "cpu"), state="running"),
+    ]
+    assert presence.queues_served(living) == {"cpu", "big"}
+
+
+def test_bundles_in_a_queue_or_named_by_a_worker_are_held(redis: redis_py.Redis) -> None:
+    pool = CeleryPool(redis)
+    presence.beat(redis, worker(bundles=("with-a-worker",)))
+    pool.submit(bundle("first"), queue="cpu", is_first=True)
+    pool.submit(bundle("later"), queue="cpu", is_first=False)
+    assert pool.held() == {"with-a-worker", "first", "later"}
+    assert (redis.llen("cpu"), redis.llen(f"cpu{PRIORITY_SEPARATOR}1")) == (1, 1)
+    redis.delete("cpu")
+    assert pool.held() == {"with-a-worker", "later"}
+
+
+def test_the_queues_of_every_worker_are_looked_at(redis: redis_py.Redis) -> None:
+    pool = CeleryPool(redis)
+    pool.submit(bundle("on the gpu"), queue="gpu", is_first=False)
+    assert pool.held() == frozenset()
+    presence.beat(redis, worker(queues=("gpu",)))
+    assert pool.held() == {"on the gpu"}
+
+
+def test_a_stopped_claim_is_marked_for_its_epoch_alone(redis: redis_py.Redis) -> None:
+    CeleryPool(redis).stop("job", 7)
+    assert redis.exists("stopped:job:7") == 1
+    assert redis.exists("stopped:job:8") == 0
+
+
+def test_a_pool_without_redis_says_so() -> None:
+    pool = CeleryPool(redis_py.Redis.from_url("unix:///no/such/socket"))
+    for use in (pool.workers, pool.held, lambda: pool.stop("job", 1)):
+        with pytest.raises(PoolUnavailable):
+            use()
