@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from functools import cache
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 from uuid import UUID
 
 from channels.layers import get_channel_layer
@@ -21,6 +22,8 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 QUEUE_GROUP = "queue"
+#: What is being sent.
+_under_way: set[Future[None]] = set()
 
 
 class WorkflowChanged(TypedDict):
@@ -81,7 +84,9 @@ def progress_made(user_key: int, workflow: UUID, jobs: list[JobProgress]) -> Non
 
 def publish(messages: Iterable[tuple[str, Message]]) -> None:
     """Send without waiting; Redis away is logged, nothing is raised."""
-    asyncio.run_coroutine_threadsafe(_send(list(messages)), _loop())
+    sending = asyncio.run_coroutine_threadsafe(_send(list(messages)), _loop())
+    _under_way.add(sending)
+    sending.add_done_callback(_under_way.discard)
 
 
 async def _send(messages: list[tuple[str, Message]]) -> None:
@@ -104,9 +109,4 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def flush(timeout_s: float = 2.0) -> None:
     """Wait until what was published before is sent; for a process that is about to end, and for tests."""
-
-    async def _nothing() -> None:
-        return None
-
-    barrier: Coroutine[Any, Any, None] = _nothing()
-    asyncio.run_coroutine_threadsafe(barrier, _loop()).result(timeout_s)
+    wait(list(_under_way), timeout=timeout_s)

@@ -14,7 +14,7 @@ P, R, S, F, C = JobState.PENDING, JobState.RUNNING, JobState.SUCCEEDED, JobState
 
 
 def test_every_state_is_either_unfinished_or_finished() -> None:
-    assert UNFINISHED | FINISHED == set(JobState)
+    assert set(JobState) == UNFINISHED | FINISHED
     assert not UNFINISHED & FINISHED
 
 

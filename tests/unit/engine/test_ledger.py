@@ -262,6 +262,7 @@ def test_a_bundle_lost_with_its_process_sends_its_tiles_alone_after_a_look_at_th
     assert plan.bundle.kind is Kind.PLAN
     ledger.settle(planned(plan, 16, [0, *second.bundle.tiles], batch=4), 0.3)
     alone = tiles_of(send(ledger, 0.3, processes=4))
+    assert not ledger.planned()[0].tries, "which of the four tiles killed is not known"
     assert alone[:3] == [(1,), (2,), (3,)]
     assert alone[3] == (8, 9, 10, 11)
 

@@ -18,7 +18,9 @@ def test_nothing_is_decided_when_there_is_nothing() -> None:
 
 
 def test_a_user_without_unfinished_work_gives_the_slot_up_and_the_first_in_the_queue_gets_it() -> None:
-    facts = Snapshot(slots=(slot(1, has_unfinished=False), slot(2)), waiting=(waiting(3, 5), waiting(4, 6)), heads=(head(30, 3), head(40, 4)))
+    facts = Snapshot(
+        slots=(slot(1, has_unfinished=False), slot(2)), waiting=(waiting(3, 5), waiting(4, 6)), heads=(head(30, 3), head(40, 4))
+    )
     decisions = decide(facts, limits(users=2))
     assert (decisions.release, decisions.admit) == ((1,), (3,))
     assert claims(decisions) == [30]
@@ -54,7 +56,10 @@ def test_more_slots_than_the_limit_admit_nobody_and_take_nothing_away() -> None:
             Snapshot(slots=(slot(1),), heads=(head(1, 1, queue="gpu"), head(2, 1))), 1, [2], id="what cannot start takes nobody's place"
         ),
         pytest.param(
-            Snapshot(slots=(slot(1),), running=(running(1, 1, "a"),), heads=(head(2, 1, "a"),)), 4, [], id="a lane that runs a job starts none"
+            Snapshot(slots=(slot(1),), running=(running(1, 1, "a"),), heads=(head(2, 1, "a"),)),
+            4,
+            [],
+            id="a lane that runs a job starts none",
         ),
         pytest.param(
             Snapshot(slots=(slot(1),), running=(running(5, 1, "a"),), heads=(head(2, 1, "a"), head(6, 1, "b"))),
@@ -62,9 +67,7 @@ def test_more_slots_than_the_limit_admit_nobody_and_take_nothing_away() -> None:
             [6],
             id="a retried job waits for the later one that runs in its lane, other lanes do not",
         ),
-        pytest.param(
-            Snapshot(slots=(slot(1),), running=(running(1, 1), running(2, 1)), heads=(head(3, 1),)), 2, [], id="no place is free"
-        ),
+        pytest.param(Snapshot(slots=(slot(1),), running=(running(1, 1), running(2, 1)), heads=(head(3, 1),)), 2, [], id="no place is free"),
         pytest.param(
             Snapshot(slots=(slot(1),), running=(running(1, 1), running(2, 1), running(3, 1)), heads=(head(4, 1),)),
             2,

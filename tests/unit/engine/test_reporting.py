@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +57,7 @@ def test_rates_hold_and_the_last_progress_is_always_told(steps: list[tuple[float
         job.mark_done(range(job.done, min(100, job.done + tiles)))
         if reporter.for_browser([job], now):
             told.append((now, job.progress))
-    assert all(later - earlier >= 0.2 for (earlier, _), (later, _) in zip(told, told[1:], strict=False))
+    assert all(later - earlier >= 0.2 for (earlier, _), (later, _) in itertools.pairwise(told))
     reporter.for_browser([job], now + 1)
     reporter.for_database([job], now + 1)
     assert not reporter.has_untold([job])

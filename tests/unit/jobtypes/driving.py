@@ -40,4 +40,4 @@ def run_job(job_type: JobType, context: JobContext, order: Callable[[Sequence[in
 
 def artifacts_of(context: JobContext) -> dict[str, bytes]:
     """The published files."""
-    return {file.name: file.read_bytes() for file in sorted(context.results.iterdir())}
+    return {file.name: file.read_bytes() for file in sorted(context.results.iterdir()) if file.is_file()}

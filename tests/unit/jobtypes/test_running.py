@@ -20,7 +20,9 @@ class Numbers(JobType):
     version: ClassVar[str] = "1"
     parameters: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, batches: list[tuple[int, ...]] | None = None, misbehave: Callable[[int], Iterator[tuple[int, bytes]]] | None = None) -> None:
+    def __init__(
+        self, batches: list[tuple[int, ...]] | None = None, misbehave: Callable[[int], Iterator[tuple[int, bytes]]] | None = None
+    ) -> None:
         self.batches = batches if batches is not None else []
         self.misbehave = misbehave
 

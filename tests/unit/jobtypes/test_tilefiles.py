@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_ranges_say_the_same_as_the_indices(indices: set[int]) -> None:
     ranges = to_ranges(sorted(indices))
     assert list(from_ranges(ranges)) == sorted(indices)
     assert all(start < stop for start, stop in ranges)
-    assert all(left[1] < right[0] for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(ranges))
 
 
 def test_ranges_are_half_open() -> None:

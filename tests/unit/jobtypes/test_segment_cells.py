@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+import random
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import shapely
+
+from scheduling.jobtypes.base import InputRef, JobFailed
+from scheduling.jobtypes.segment_cells import SegmentCells
+from scheduling.jobtypes.tissue_mask import TissueMask
+from scheduling.slides.planting import Nuclei
+from scheduling.slides.synthetic import GroundTruth, write_sample
+from tests.unit.jobtypes.driving import artifacts_of, job_context, run_job
+from tests.unit.slides.samples import agreement, round_nuclei
+
+WIDTH, HEIGHT = 2000, 1500
+
+
+class Shifted(SegmentCells):
+    """The same with its grid moved."""
+
+    grid_offset = (201, 77)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GroundTruth]:
+    path = tmp_path_factory.mktemp("slide") / "sample.tif"
+    return path, write_sample(path, width=WIDTH, height=HEIGHT, seed=11)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, slide: tuple[Path, GroundTruth]) -> dict[str, bytes]:
+    context = job_context(tmp_path_factory.mktemp("data"), slide[0], SegmentCells(), name="job", tile_px=400)
+    run_job(SegmentCells(), context)
+    return artifacts_of(context)
+
+
+def segmented(data_dir: Path, slide: Path, job_type: SegmentCells | None = None, **options: Any) -> dict[str, bytes]:
+    """The artifacts of a run of its own."""
+    order = options.pop("order", list)
+    context = job_context(data_dir, slide, job_type or SegmentCells(), name="job", **options)
+    run_job(job_type or SegmentCells(), context, order)
+    return artifacts_of(context)
+
+
+def rings(artifacts: dict[str, bytes]) -> list[np.ndarray]:
+    """Closed rings of the features."""
+    return [np.array(f["geometry"]["coordinates"][0]) for f in orjson.loads(artifacts["cells.geojson"])["features"]]
+
+
+def shapes(artifacts: dict[str, bytes]) -> set[bytes]:
+    return {ring.tobytes() for ring in rings(artifacts)}
+
+
+def shuffled(tiles: Any) -> list[int]:
+    return random.Random(4).sample(list(tiles), len(tiles))
+
+
+def test_planted_nuclei_are_found_with_recall_and_precision(slide: tuple[Path, GroundTruth], exported: dict[str, bytes]) -> None:
+    found = agreement(slide[1], rings(exported))
+    assert found.recall >= 0.90
+    assert found.precision >= 0.90
+
+
+def test_the_order_of_tiles_and_repeated_steps_change_no_byte(
+    tmp_path: Path, slide: tuple[Path, GroundTruth], exported: dict[str, bytes]
+) -> None:
+    context = job_context(tmp_path, slide[0], SegmentCells(), name="job", tile_px=400)
+    run_job(SegmentCells(), context, shuffled)
+    for step in SegmentCells().finish(context):
+        step()
+        step()
+    assert {name: (context.results / name).read_bytes() for name in exported} == exported
+
+
+@pytest.mark.parametrize(("job_type", "tile_px"), [(SegmentCells(), 617), (Shifted(), 400)])
+def test_another_grid_gives_the_same_cells(
+    tmp_path: Path, slide: tuple[Path, GroundTruth], exported: dict[str, bytes], job_type: SegmentCells, tile_px: int
+) -> None:
+    other, cells = shapes(segmented(tmp_path, slide[0], job_type, tile_px=tile_px)), shapes(exported)
+    assert len(other & cells) >= 0.995 * len(other | cells)
+
+
+def test_nuclei_on_edges_and_corners_of_tiles_are_found_exactly_once(tmp_path: Path) -> None:
+    places = [(float(x), float(y)) for x in range(400, 1200, 50) for y in range(500, 1000, 50)]
+    truth = write_sample(tmp_path / "s.tif", width=WIDTH, height=HEIGHT, seed=11, nuclei=round_nuclei(places))
+    artifacts = segmented(tmp_path, tmp_path / "s.tif", tile_px=300)
+    found = rings(artifacts)
+    tree = shapely.STRtree([shapely.Polygon(ring) for ring in found])
+    on_edges = [place for place in places if place[0] % 300 == 0 or place[1] % 300 == 0]
+    hits = [len(tree.query(shapely.Point(place), predicate="within")) for place in places]
+    assert max(hits) == 1
+    assert len(on_edges) > 20
+    assert agreement(truth, found).recall > 0.9
+    (tmp_path / "whole").mkdir()
+    assert shapes(artifacts) == shapes(segmented(tmp_path / "whole", tmp_path / "s.tif", tile_px=2048))
+
+
+def test_the_geojson_is_what_qupath_reads(exported: dict[str, bytes]) -> None:
+    collection = orjson.loads(exported["cells.geojson"])
+    assert collection["type"] == "FeatureCollection"
+    identifiers = [feature["id"] for feature in collection["features"]]
+    assert len(set(identifiers)) == len(identifiers) > 300
+    for feature in collection["features"]:
+        assert str(UUID(feature["id"])) == feature["id"]
+        assert feature["geometry"]["type"] == "Polygon"
+        (ring,) = feature["geometry"]["coordinates"]
+        assert ring[0] == ring[-1]
+        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in ring)
+        properties = feature["properties"]
+        assert properties["objectType"] == "detection"
+        assert properties["classification"] == {"name": "Nucleus", "color": [200, 0, 0]}
+        assert all(isinstance(value, float) and math.isfinite(value) for value in properties["measurements"].values())
+        assert shapely.is_valid(shapely.Polygon(ring))
+        assert properties["measurements"]["Nucleus: Area µm^2"] == pytest.approx(shapely.Polygon(ring).area * 0.25)
+
+
+def test_all_exports_hold_the_same_cells(exported: dict[str, bytes]) -> None:
+    results = orjson.loads(exported["results.json"])
+    csv = pyarrow.csv.read_csv(BytesIO(exported["cells.csv"]))
+    parquet = pyarrow.parquet.read_table(BytesIO(exported["cells.parquet"]))
+    assert [cell["id"] for cell in results] == csv["id"].to_pylist() == parquet["id"].to_pylist() == list(range(1, len(results) + 1))
+    assert {cell["type"] for cell in results} == {"cell"}
+    assert csv["area_um2"].to_pylist() == pytest.approx(parquet["area_um2"].to_pylist())
+    outlines = shapely.from_wkb(parquet["geometry"].to_pylist())
+    for cell, ring, outline, x, y in zip(
+        results, rings(exported), outlines, csv["centroid_x_px"].to_pylist(), csv["centroid_y_px"].to_pylist(), strict=True
+    ):
+        assert cell["polygon"] == ring[:-1].tolist()
+        assert outline.equals(shapely.Polygon(ring))
+        assert (outline.centroid.x, outline.centroid.y) == pytest.approx((x, y), abs=0.01)
+    summary = orjson.loads(exported["summary.json"])
+    assert summary["cells"] == len(results)
+    assert summary["nuclear_area_um2"]["total"] == pytest.approx(sum(csv["area_um2"].to_pylist()), rel=1e-6)
+    assert summary["slide"]["fingerprint"]
+    assert summary["parameters"]["tile_px"] == 400
+
+
+def test_cells_are_sought_only_on_the_tissue_mask_before_it(
+    tmp_path: Path, slide: tuple[Path, GroundTruth], exported: dict[str, bytes]
+) -> None:
+    mask = job_context(tmp_path, slide[0], TissueMask(), name="mask")
+    run_job(TissueMask(), mask)
+    inputs = (InputRef(job="mask", job_type="TISSUE_MASK", digest="d"),)
+    assert shapes(segmented(tmp_path, slide[0], inputs=inputs, tile_px=400)) == shapes(exported)
+    summary = orjson.loads((mask.results / "summary.json").read_bytes())
+    assert summary["tissue_area_mm2"] == pytest.approx(orjson.loads(exported["summary.json"])["tissue_area_mm2"], rel=0.02)
+
+
+def test_a_slide_without_tissue_fails_with_the_reason(tmp_path: Path) -> None:
+    blank = Nuclei.of_rows([])
+    write_sample(tmp_path / "s.tif", width=64, height=48, seed=1, nuclei=blank)
+    with pytest.raises(JobFailed, match="No tissue"):
+        segmented(tmp_path, tmp_path / "s.tif")
+
+
+def test_a_coarse_slide_fails_with_the_reason(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    with pytest.raises(JobFailed, match="microns per pixel"):
+        segmented(tmp_path, slide[0], mpp=2.0)
+
+
+def test_a_damaged_mask_fails_with_the_reason(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    with pytest.raises(JobFailed, match="mask before this job"):
+        segmented(tmp_path, slide[0], inputs=(InputRef(job="gone", job_type="TISSUE_MASK", digest="d"),))
+
+
+def test_a_40x_slide_is_analysed_at_half_resolution_and_exported_at_full(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    artifacts = segmented(tmp_path, slide[0], mpp=0.25)
+    assert orjson.loads(artifacts["summary.json"])["mpp"] == 0.5
+    assert all((ring % 2 == 0).all() for ring in rings(artifacts))
+
+
+def test_planning_again_keeps_the_published_layout(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    context = job_context(tmp_path, slide[0], SegmentCells(), name="job")
+    first = SegmentCells().plan(context)
+    layout = context.tiles.read_part("layout")
+    assert SegmentCells().plan(context) == first
+    assert context.tiles.read_part("layout") == layout
