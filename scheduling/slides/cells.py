@@ -101,7 +101,7 @@ def _measures(
     return {
         "centroid_x_px": (sums.x / sums.area + 0.5) * downsample,
         "centroid_y_px": (sums.y / sums.area + 0.5) * downsample,
-        "area_um2": sums.area * pixel_um**2,
+        "area_um2": sums.area.astype(np.float64) * pixel_um**2,
         "perimeter_um": lengths * pixel_um,
         "circularity": circularities(sums.area, lengths),
         "solidity": solidities(rings),

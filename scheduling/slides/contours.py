@@ -96,7 +96,7 @@ def first_pixels(labels: Labels, count: int) -> tuple[Ints, Ints]:
 
 @njit(cache=True)
 def _is(labels: Labels, x: int, y: int, label: int) -> bool:
-    return 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
+    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
 
 
 @njit(cache=True)
@@ -174,4 +174,4 @@ def ring_areas(rings: Outlines) -> npt.NDArray[np.float64]:
     cross = x[:-1] * y[1:] - x[1:] * y[:-1]
     total = np.concatenate([[0], np.cumsum(np.append(cross, 0))])
     # The step from one ring's last vertex to the next ring's first is left out.
-    return np.abs(total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]) / 2
+    return np.asarray(np.abs(total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]) / 2)

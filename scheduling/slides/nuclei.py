@@ -24,9 +24,9 @@ Bytes = npt.NDArray[np.uint8]
 _SMOOTH_UM = 0.5
 #: Half the side of the square whose mean a pale pixel must exceed.
 _NEIGHBOURHOOD_UM = 15.0
-_CONTRAST_LEVELS = 5
+_CONTRAST_LEVELS = 13
 #: Times Otsu's threshold.
-_DARK = 1.35
+_DARK = 1.1
 _OPEN_UM = 0.75
 _HOLE_UM2 = 12.0
 _SEED_SMOOTH_UM = 0.75
@@ -60,7 +60,7 @@ def frozen_levels(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     """(dark_level, pale_level) for a slide by the histogram of smoothed levels over tissue, int64 (256,).
 
     Otsu's threshold parts densely stained nuclei from the rest; applied again to the rest it parts pale nuclei from
-    cytoplasm. Thick tissue is dark all over, so only well above the first one is a pixel taken for nucleus by itself.
+    cytoplasm. Thick tissue is dark all over, so only above the first one, and not just above, is a pixel nucleus by itself.
     """
     nuclei = otsu_level(counts)
     rest = otsu_level(counts[: nuclei + 1])
@@ -86,11 +86,19 @@ def fill_rings(labels: Labels) -> None:
     """
     count = int(labels.max())
     areas = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
-    hollow = np.flatnonzero(ring_areas(trace(labels, count)) != areas) + 1
+    holed = np.flatnonzero(ring_areas(trace(labels, count)) != areas) + 1
+    hollow = np.union1d(holed, _touching_themselves(labels))
     boxes = ndimage.find_objects(labels) if len(hollow) else []
     for label in hollow:
         part = labels[boxes[label - 1]]
         part[ndimage.binary_fill_holes(part == label)] = label
+
+
+def _touching_themselves(labels: Labels) -> npt.NDArray[np.int32]:
+    """Labels with two pixels that meet only in a corner: their outer ring passes that corner twice, around what lies between."""
+    a, b, c, d = labels[:-1, :-1], labels[:-1, 1:], labels[1:, :-1], labels[1:, 1:]
+    falling, rising = (a == d) & (a > 0) & (b != a) & (c != a), (b == c) & (b > 0) & (a != b) & (d != b)
+    return np.union1d(a[falling], b[rising])
 
 
 def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
@@ -148,7 +156,7 @@ def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:
     size = 2 * limits.pixels(_SEED_DISTANCE_UM) + 1
     highest = cv2.dilate(levels, np.ones((size, size), np.uint8))
     deep = levels >= max(1, int(_SEED_DEPTH_UM / limits.mpp * _DEPTH_STEPS))
-    return ((levels == highest) & deep & (mask > 0)).astype(np.uint8)
+    return np.asarray((levels == highest) & deep & (mask > 0), np.uint8)
 
 
 @njit(cache=True)

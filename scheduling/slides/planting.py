@@ -87,7 +87,7 @@ def _too_near(one: tuple[float, ...], other: tuple[float, ...], touch: float) ->
     if distance > one[2] + other[2]:
         return False
     direction = float(np.arctan2(dy, dx))
-    return distance < touch * (_reach(one, direction) + _reach(other, direction))
+    return bool(distance < touch * (_reach(one, direction) + _reach(other, direction)))
 
 
 def _reach(row: tuple[float, ...], direction: float) -> float:

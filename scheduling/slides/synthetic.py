@@ -128,7 +128,7 @@ class _Painter:
 
 
 def _levels(density: Floats) -> Bytes:
-    return np.asarray(cv2.convertScaleAbs(cv2.max(density, 0)), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(density, 0)), np.uint8)
 
 
 def _transmission_tables() -> list[list[Floats]]:

@@ -98,7 +98,7 @@ class Textures:
         total = np.zeros((height, terrain.width), np.float32)
         for index in range(_DIRECTIONS):
             texture = cv2.remap(self._tiles[f"fibre{index}"], across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-            total = cv2.add(total, cv2.multiply(terrain.strip(f"direction{index}", top, height), texture))
+            total += np.asarray(cv2.multiply(terrain.strip(f"direction{index}", top, height), texture), np.float32)
         return total
 
 

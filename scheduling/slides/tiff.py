@@ -23,6 +23,9 @@ from scheduling.errors import UnreadableSlide
 from scheduling.slides.interface import RGB, Level, SlideReader, mean_mpp
 
 _SEGMENT_BYTES = 512 * 1024 * 1024
+#: Pixels along a side; slides reach about 300,000.
+_MAX_SIDE = 4_000_000
+_MAX_TILE = 16_384
 _CACHE_BYTES = 128 * 1024 * 1024
 _MICRONS = {"µm": 1.0, "um": 1.0, "&#181;m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 _UNITS = {2: 25_400.0, 3: 10_000.0}
@@ -43,7 +46,15 @@ def check_complete(path: Path) -> None:
 
 
 def _check_segments(page: Any, size: int) -> None:
+    """Also of the geometry: OpenSlide's allocator ends the whole process when a damaged header asks for too much."""
+    key = page.keyframe
+    if not (0 < key.imagewidth < _MAX_SIDE and 0 < key.imagelength < _MAX_SIDE):
+        raise UnreadableSlide("The image has an impossible size.")
+    if key.is_tiled and not (0 < key.tilewidth <= _MAX_TILE and 0 < key.tilelength <= _MAX_TILE):
+        raise UnreadableSlide("The image has tiles of an impossible size.")
     offsets, counts = page.dataoffsets, page.databytecounts
+    if key.is_tiled and len(offsets) < -(-key.imagewidth // key.tilewidth) * -(-key.imagelength // key.tilelength):
+        raise UnreadableSlide("The file is damaged: it lists fewer tiles than the image has.")
     if not offsets or max(offset + count for offset, count in zip(offsets, counts, strict=True)) > size:
         raise UnreadableSlide("The file is truncated: image data lie beyond its end.")
 
@@ -190,7 +201,7 @@ def _to_rgb(pixels: Any) -> RGB:
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 4:
         weight = pixels[:, :, 3:].astype(np.uint16)
-        return ((pixels[:, :, :3] * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
+        return np.asarray((pixels[:, :, :3] * weight + 255 * (255 - weight) + 127) // 255, np.uint8)
     return np.ascontiguousarray(pixels[:, :, :3])
 
 

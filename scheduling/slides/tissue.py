@@ -81,8 +81,8 @@ def find_tissue(overview: RGB, downsample: int, mpp: float, parameters: TissuePa
     rgb = overview.copy()
     # Some scanners pad with black what they did not scan.
     rgb[(rgb < _PADDING_BELOW).all(axis=2)] = 255
-    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    hsv = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), np.uint8)
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     pixel_um = mpp * downsample
     found, threshold, quality = _foreground(hsv, grey, pixel_um, parameters)
     mask = _shaped((found & ~_pen(hsv)).astype(np.uint8) * 255, pixel_um, parameters)
@@ -116,7 +116,7 @@ def _foreground(hsv: Bytes, grey: Bytes, pixel_um: float, parameters: TissuePara
     threshold = parameters.threshold if parameters.threshold is not None else int(np.clip(level, low, high))
     if saturated:
         return (values > threshold) & (grey < 0.93 * background), threshold, separability(counts, level)
-    return values < threshold, threshold, separability(counts, level)
+    return values <= threshold, threshold, separability(counts, level)
 
 
 def _pen(hsv: Bytes) -> npt.NDArray[np.bool_]:
@@ -176,4 +176,5 @@ def _with_holes(piece: npt.NDArray[np.bool_]) -> shapely.Polygon:
 
 
 def _solid_ring(hole: npt.NDArray[np.bool_]) -> shapely.LinearRing:
-    return polygons(trace(ndimage.binary_fill_holes(hole).astype(np.int32), 1))[0].exterior
+    ring: shapely.LinearRing = polygons(trace(ndimage.binary_fill_holes(hole).astype(np.int32), 1))[0].exterior
+    return ring
