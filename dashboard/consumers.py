@@ -1,6 +1,6 @@
 """The live socket: snapshot, then at most one delta that the client has not acknowledged. Reads only; changes go by HTTP.
 
-Close codes: 1009 frame too long · 1011 failed here · 4400 malformed · 4401 not signed in · 4404 not yours or not there ·
+Close codes: 1009 frame too long · 1011 failed here · 1013 no live messages to be had now, come back · 4400 malformed · 4401 not signed in · 4404 not yours or not there ·
 4408 no acknowledgement for 30 s.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import suppress
 from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from dashboard import handshake
 from dashboard.feeds import Feed, UnknownTopic, is_topic_name, open_topic
@@ -24,7 +26,9 @@ from scheduling.selectors.times import iso
 
 logger = logging.getLogger(__name__)
 
-FAILED, TOO_LONG, MALFORMED, SIGNED_OUT, NOT_FOUND, NO_ACK = 1011, 1009, 4400, 4401, 4404, 4408
+FAILED, TOO_LONG, COME_BACK, MALFORMED, SIGNED_OUT, NOT_FOUND, NO_ACK = 1011, 1009, 1013, 4400, 4401, 4404, 4408
+#: What the channel layer raises while Redis is away.
+AWAY = (OSError, RedisError)
 MAX_FRAME_CHARACTERS = 4096
 MAX_TOPICS = 8
 #: At most ten deltas a second.
@@ -62,7 +66,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self._pump is not None:
             self._pump.cancel()
         for group in {group for feed in getattr(self, "feeds", {}).values() for group in feed.topic.groups}:
-            await self.channel_layer.group_discard(group, self.channel_name)
+            with suppress(*AWAY):
+                await self.channel_layer.group_discard(group, self.channel_name)
 
     # ---- what the client says -------------------------------------------------------------------------------------------
 
@@ -104,6 +109,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return False
         except NotFound:
             await self.close(NOT_FOUND)
+            return True
+        except AWAY as error:
+            logger.warning("a socket could not subscribe: %s", error, extra={"action": "socket_without_layer"})
+            await self.close(COME_BACK)
             return True
         feed = self.feeds[name] = Feed.started(topic, body, self._now())
         async with self._busy:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +81,6 @@ class Feed:
     topic: Topic
     picture: Picture
     pace: Pace
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def started(cls, topic: Topic, body: Body, now_s: float) -> Feed:
@@ -111,6 +109,3 @@ class Feed:
 def is_topic_name(value: object) -> bool:
     """Whether a client's topic is text of a sensible length."""
     return isinstance(value, str) and 0 < len(value) <= 100
-
-
-Frame = Mapping[str, Any]

@@ -15,6 +15,8 @@ from scheduling.selectors.workflows import mean_progress
 from scheduling.states import UNFINISHED
 
 Body = Mapping[str, Any]
+#: Reads the body of a topic. Raises NotFound.
+Reader = Callable[[], Body]
 
 #: Lists whose entries change one by one: key in the body -> fields that name an entry and come with every change.
 NAMED_LISTS = {"jobs": ("job_id", "id"), "results": ("workflow_id",)}
@@ -165,6 +167,3 @@ class Pace:
     def was_read(self, now_s: float) -> None:
         """Read just now."""
         self.read_s, self.due_s = now_s, now_s + self.safety_s
-
-
-Reader = Callable[[], Body]

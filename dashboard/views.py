@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from dashboard.access import signed_in, user_of
 from dashboard.activity import activity_line
 from dashboard.drafts import Draft
-from dashboard.lists import Filter, page_of
+from dashboard.lists import Filter, page_of, running_count
 from dashboard.presenters import JobCard, SlideLabel, WorkflowPage, job_foot, lanes_of, look_table
 from dashboard.rows import Standing, WorkflowRow
 from scheduling.errors import NotFound
@@ -100,7 +100,12 @@ def workflow(request: HttpRequest, workflow_id: str) -> HttpResponse:
         "lanes": lanes_of(_cards(found, body)),
         "activity": [activity_line(event, now) for event in workflow_activity(found)],
         "artifacts": _artifacts_of(found),
-        "bootstrap": {"page": "workflow", "topic": f"workflow:{found.uuid}", **look_table()},
+        "bootstrap": {
+            "page": "workflow",
+            "topic": f"workflow:{found.uuid}",
+            "is_own": found.owner_id == user_of(request).pk,
+            **look_table(),
+        },
     }
     return render(request, "dashboard/workflow.html", context)
 
@@ -126,9 +131,12 @@ def _artifacts_of(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
 @require_safe
 @signed_in
 def activity(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """The entries of the activity list alone."""
+    """The entries of the activity list alone; a header carries the navigation's count, which changes with them."""
     found, now = workflow_get(user=user_of(request), workflow_uuid=workflow_id), timezone.now()
-    return render(request, "dashboard/_activity.html", {"activity": [activity_line(event, now) for event in workflow_activity(found)]})
+    lines = [activity_line(event, now) for event in workflow_activity(found)]
+    response = render(request, "dashboard/_activity.html", {"activity": lines})
+    response["X-Running-Workflows"] = str(running_count(user_of(request)))
+    return response
 
 
 @require_safe

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import template
-from django.core.serializers.json import DjangoJSONEncoder
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
@@ -48,19 +46,6 @@ def exact(text: str | None) -> str:
 
 
 @register.filter
-def clock(text: str | None) -> str:
-    """A time of a body as `03:04 UTC`, for readers without scripts."""
-    at = wording.moment(text)
-    return "" if at is None else at.strftime("%H:%M UTC")
-
-
-@register.filter
 def item(mapping: dict[str, Any], key: str) -> Any:
     """mapping[key], None when it is not there."""
     return mapping.get(key)
-
-
-@register.filter
-def as_json(value: Any) -> str:
-    """JSON for a data attribute; the template escapes it."""
-    return json.dumps(value, cls=DjangoJSONEncoder, separators=(",", ":"))

@@ -9,6 +9,7 @@ import { UNKNOWN, ago, count, duration, estimate, exact, percent, plural, rate }
 
 const { topic } = bootstrap();
 const id = topic.slice("workflow:".length);
+const LONG_BRANCH = 30;
 const STACK = ["succeeded", "running", "failed", "cancelled", "queued"];
 const cards = new Map([...document.querySelectorAll(".card")].map((node) => [node.dataset.job, node]));
 const head = document.getElementById("head"), summary = document.getElementById("summary");
@@ -55,6 +56,8 @@ function bindCard(node, job) {
 
 async function fragment(path) {
   const answer = await fetch(`/ui/workflow/${id}/${path}`);
+  const running = answer.headers.get("X-Running-Workflows");
+  if (running !== null) text(document.querySelector('[data-nav="running"]'), count(Number(running)));
   return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html").body : null;
 }
 
@@ -77,11 +80,28 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 function bindLane(lane) {
   const inLane = [...lane.querySelectorAll(".card")].map((node) => byId(node.dataset.job));
   text(field(lane, "lane-done"), `${inLane.filter((job) => !isUnfinished(job)).length} of ${plural(inLane.length, "job")}`);
+  bindCollapse(lane, inLane);
   const running = inLane.find((job) => job.state === "RUNNING");
   if (running && lane.dataset.at !== running.id) {
     lane.dataset.at = running.id;
     follow(lane.querySelector(".track-scroll"), cards.get(running.id));
   }
+}
+
+// A long branch hides what has succeeded until it is asked for.
+function bindCollapse(lane, inLane) {
+  const succeeded = inLane.filter((job) => job.state === "SUCCEEDED").length, button = field(lane, "collapse");
+  const matters = inLane.length > LONG_BRANCH && succeeded > 0;
+  show(button, matters);
+  if (!matters) return;
+  lane.dataset.collapsed ??= "yes";
+  const collapsed = lane.dataset.collapsed === "yes";
+  text(button, collapsed ? `Show ${count(succeeded)} succeeded` : `Hide ${count(succeeded)} succeeded`);
+  attribute(button, "aria-expanded", String(!collapsed));
+  button.onclick = () => {
+    lane.dataset.collapsed = collapsed ? "no" : "yes";
+    bindCollapse(lane, inLane);
+  };
 }
 
 function follow(scroller, card) {

@@ -17,13 +17,21 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 NewPage = Callable[..., Page]
+HERE = Path(__file__).parent
+AXE = HERE.parents[1] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs a browser."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Everything here needs a browser; the accessibility test also axe-core, which only `npm ci` in frontend/ brings."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(HERE):
             item.add_marker("browser")
+    without_axe = [item for item in items if item.path == HERE / "test_accessibility.py" and not AXE.exists()]
+    if without_axe:
+        config.hook.pytest_deselected(items=without_axe)
+        items[:] = [item for item in items if item not in without_axe]
+    return (yield)
 
 
 @pytest.fixture(scope="module")

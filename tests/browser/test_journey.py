@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
+import tifffile
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.conftest import NewPage
@@ -69,6 +72,7 @@ def test_a_newcomer_signs_in_creates_a_workflow_and_watches_it_finish(new_page: 
     assert tiles[-1] == 20
     assert len(set(tiles)) >= 4, f"progress did not move: {tiles}"
     expect(page.locator("#summary [data-f=done]")).to_have_text("3")
+    expect(page.locator("[data-nav=running]")).to_have_text("0")
     expect(page.get_by_role("button", name="Cancel workflow")).to_be_hidden()
     expect(page).to_have_title(re.compile("^Succeeded"))
 
@@ -87,6 +91,7 @@ def test_a_workflow_is_cancelled_and_run_again_without_a_reload(new_page: NewPag
     page = new_page()
     sign_in(page, "bjorn")
     create(page, "Night run", [("b1", "INSTANSEG_WSI"), ("b1", "TISSUE_MASK")])
+    expect(page.locator("#conn")).to_have_attribute("data-s", "live", timeout=SOON_MS)
     expect(page.locator("#job-j1")).to_have_attribute("data-state", "running", timeout=SOON_MS)
     page.get_by_role("button", name="Cancel workflow").click()
     expect(page.get_by_role("dialog")).to_contain_text("Night run")
@@ -129,6 +134,52 @@ def test_the_rate_limit_is_told_with_the_seconds_to_wait(new_page: NewPage) -> N
     create(page, "too much", [("b1", "TISSUE_MASK")])
     expect(page.locator("#flashes")).to_contain_text(re.compile(r"Rate limit exceeded\. Please slow down\. Try again in \d+ seconds"))
     expect(page.get_by_label("Name", exact=True)).to_have_value("too much")
+
+
+def test_a_slide_is_uploaded_chosen_and_shown_on_its_card(new_page: NewPage, tmp_path: Path) -> None:
+    pixels = np.full((512, 512, 3), 240, np.uint8)
+    pixels[100:300, 100:300] = (200, 120, 170)
+    file = tmp_path / "little.tif"
+    tifffile.imwrite(file, pixels, tile=(256, 256), photometric="rgb", resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+    page = new_page()
+    sign_in(page, "ines")
+    page.locator("#file").set_input_files(file)
+    expect(page.locator("#upload-text")).to_have_text("little.tif is ready and chosen.", timeout=SOON_MS)
+    create(page, "", [("b1", "TISSUE_MASK")])
+    expect(page.locator("#job-j1 .tag")).to_have_count(0)
+    expect(page.locator("#job-j1 .card-slide")).to_contain_text("little.tif")
+    page.wait_for_function("() => document.querySelector('#job-j1 img').naturalWidth > 0")
+
+
+def test_a_long_branch_hides_what_has_succeeded_until_it_is_asked_for(new_page: NewPage) -> None:
+    page = new_page()
+    sign_in(page, "kim")
+    parameters = {"tiles": 1, "seconds_per_tile": 0}
+    jobs = [{"job_id": f"j{n}", "branch": "long", "job_type": "TISSUE_MASK", "parameters": parameters} for n in range(31)]
+    answer = page.request.post("/workflow", data={"jobs": jobs}, headers={"X-User-ID": "kim"})
+    assert answer.status == 201
+    page.goto(f"/ui/workflow/{answer.json()['workflow_id']}")
+    expect(page.locator("#summary [data-f=status]")).to_have_text("Succeeded", timeout=LONG_MS)
+    expect(page.locator("#job-j5")).to_be_hidden()
+    page.get_by_role("button", name="Show 31 succeeded").click()
+    expect(page.locator("#job-j5")).to_be_visible()
+    expect(page.get_by_role("button", name="Hide 31 succeeded")).to_be_visible()
+
+
+def test_single_keys_work_outside_of_fields_and_can_be_switched_off(new_page: NewPage) -> None:
+    page = new_page()
+    sign_in(page, "jona")
+    page.keyboard.press("/")
+    expect(page.locator("#filter")).to_be_focused()
+    page.keyboard.type("n/")
+    expect(page.locator("#filter")).to_have_value("n/")
+    page.locator("#filter").blur()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.get_by_label("Single-key shortcuts are on").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("/")
+    expect(page.locator("#filter")).not_to_be_focused()
 
 
 def test_nothing_overflows_on_a_narrow_screen(new_page: NewPage) -> None:

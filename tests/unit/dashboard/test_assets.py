@@ -58,3 +58,17 @@ def test_a_template_has_no_inline_style_or_script(path: Path) -> None:
 @pytest.mark.parametrize("path", [*TEMPLATES, *SCRIPTS, *sorted((ROOT / "static" / "css").glob("*.css"))], ids=lambda path: path.name)
 def test_nothing_is_fetched_from_another_host(path: Path) -> None:
     assert not re.search(r"https?://|[\"'(]//", path.read_text())
+
+
+@pytest.mark.parametrize("page", ["overview", "workflow"])
+def test_a_page_loads_all_its_modules_at_once_and_no_other(page: str) -> None:
+    stated = set(
+        re.findall(r"modulepreload\" href=\"{% static 'js/([a-z]+\.js)'", (ROOT / "templates" / "dashboard" / f"{page}.html").read_text())
+    )
+    todo, needed = [f"{page}.js"], set[str]()
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            todo += re.findall(r'(?:from|import) "\./([a-z]+\.js)"', (ROOT / "static" / "js" / name).read_text())
+    assert stated == needed - {f"{page}.js"}
