@@ -168,7 +168,10 @@ class Job(models.Model):
             models.UniqueConstraint(fields=["workflow", "job_id"], name="job_id_unique_in_workflow"),
             models.UniqueConstraint(fields=["lane"], condition=Q(state=JobState.RUNNING), name="one_running_job_per_lane"),
             models.CheckConstraint(condition=Q(state__in=[s.value for s in JobState]), name="job_state_valid"),
-            models.CheckConstraint(condition=Q(tiles_processed=0) | Q(tiles_processed__lte=F("tiles_total")), name="tiles_within_total"),
+            models.CheckConstraint(
+                condition=Q(tiles_processed=0) | Q(tiles_total__isnull=False, tiles_processed__lte=F("tiles_total")),
+                name="tiles_within_total",
+            ),
             models.CheckConstraint(condition=Q(attempt__gte=1), name="job_attempt_from_one"),
         ]
         indexes: ClassVar = [
@@ -256,7 +259,7 @@ class IdempotencyKey(models.Model):
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_of_user")]
         indexes: ClassVar = [
-            # services: removal of keys older than a day.
+            # housekeeping: removal of keys older than a day.
             models.Index(fields=["created_at"], name="idempotency_key_age"),
         ]
 

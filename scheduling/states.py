@@ -53,9 +53,9 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 
-def sources_of(target: JobState) -> frozenset[JobState]:
-    """The states from which a job may go to `target`; every guarded UPDATE filters by them."""
-    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+def is_allowed(source: JobState, target: JobState) -> bool:
+    """Whether a job may go from `source` to `target`; every guarded UPDATE asks."""
+    return target in TRANSITIONS[source]
 
 
 def workflow_status(counts: dict[JobState, int], *, has_started: bool) -> WorkflowStatus:

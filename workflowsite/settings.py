@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from scheduling.states import JobState, WorkflowStatus
 from scheduling import __version__
+from scheduling.states import JobState, WorkflowStatus
 from workflowsite import env
 
 django_stubs_ext.monkeypatch()

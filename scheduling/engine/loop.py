@@ -151,8 +151,12 @@ class SchedulerLoop:
         self._ledger.add(claimed)
 
     def _make_folders(self, spec: JobSpec) -> None:
-        for folder in (self._config.data_dir / "results" / spec.id, self._config.data_dir / "tiles" / spec.digest):
-            folder.mkdir(parents=True, exist_ok=True)
+        """A disk that refuses is seen by the worker as well, which finds no folder; planning the job again makes it again."""
+        try:
+            for folder in (self._config.data_dir / "results" / spec.id, self._config.data_dir / "tiles" / spec.digest):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            logger.warning("no folder for a job: %s", error, extra={"action": "folder_failed", "job_id": spec.id})
 
     def _stop_what_is_over(self) -> None:
         for claimed in self._ledger.stopping():

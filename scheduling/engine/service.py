@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
 from redis import Redis
 
 from scheduling import events
@@ -19,6 +20,7 @@ from scheduling.engine.inbox import Inbox
 from scheduling.engine.lease import Deposed, Lease, acquire, holder_name
 from scheduling.engine.loop import SchedulerLoop
 from scheduling.engine.pool import CeleryPool
+from scheduling.engine.store.housekeeping import forget_old_keys
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,10 +84,12 @@ class SchedulerService:
         return result
 
     def _keep_house(self) -> None:
-        """Remove from disk what was deleted; beside the loop, since removing a large folder takes its time."""
+        """Remove what was deleted and what is too old; beside the loop, since removing a large folder takes its time."""
         while not self._is_stopping:
             try:
                 trash.purge(self._config.data_dir, time.time())
-            except OSError as error:
-                logger.warning("the trash could not be emptied: %s", error, extra={"action": "purge_failed"})
+                forget_old_keys(timezone.now())
+            except (OSError, DatabaseError) as error:
+                logger.warning("something old could not be removed: %s", error, extra={"action": "purge_failed"})
+            connection.close()  # this thread's own
             time.sleep(PURGE_EVERY_S)

@@ -26,7 +26,7 @@ def provenance(job_type: JobType, context: JobContext, parameters: dict[str, Any
     return {
         "job_type": job_type.name,
         "job_type_version": job_type.version,
-        "software_version": getattr(scheduling, "__version__", None),
+        "software_version": scheduling.__version__,
         "slide": {"name": slide.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
         "parameters": parameters,
         "inputs": [{"job_type": ref.job_type, "digest": ref.digest} for ref in context.spec.inputs],

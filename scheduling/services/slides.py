@@ -22,7 +22,7 @@ from scheduling.engine.trash import discard
 from scheduling.errors import Conflict, Invalid, TooLarge, UnreadableSlide
 from scheduling.models import Event, Job, Slide, User
 from scheduling.slides.interface import PLAUSIBLE_MPP
-from scheduling.slides.reader import describe
+from scheduling.slides.registration import describe_apart
 from scheduling.states import UNFINISHED
 
 #: Beginnings of formats that are one file. Others are lists of further files, which an upload could make name anything.
@@ -184,7 +184,7 @@ def _refuse_lists_of_files(path: Path) -> None:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    info = describe(path)
+    info = describe_apart(path)
     return {
         "size_bytes": path.stat().st_size,
         "fingerprint": info.fingerprint,

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -20,6 +19,7 @@ from redis import RedisError
 from scheduling import events
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.store import web as store
+from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
 from scheduling.engine.store.log import workflow_event
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.trash import discard_job
@@ -29,8 +29,6 @@ from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.states import RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
-
-IDEMPOTENCY_KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | Non
             owner=locked, name=request.name, slide_id=request.slide, branch_scope=request.branch_scope, on_failure=request.on_failure
         )
         if idempotency is not None:
-            IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
+            IdempotencyKey.objects.filter(user=locked, created_at__lt=now - IDEMPOTENCY_KEPT).delete()
             IdempotencyKey.objects.create(
                 user=locked, key=idempotency.key, body_sha256=idempotency.body_sha256, workflow_uuid=workflow.uuid
             )

@@ -12,6 +12,7 @@ from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Claim
 from scheduling.engine.store.ends import cancel_waiting
 from scheduling.engine.store.log import SCHEDULER, job_event
+from scheduling.engine.store.moves import move
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import InputRef, JobSpec, SlideRef
@@ -43,9 +44,8 @@ def _claim(job: Job, epoch: int, inputs: Sequence[Job], lease: Lease, now: datet
     is_first_claim = job.epoch == 0
     spec = _spec_of(job, inputs)
     started = job.started_at or now
-    rows = Job.objects.filter(pk=job.pk, state=JobState.PENDING, attempt=job.attempt).update(
-        state=JobState.RUNNING, epoch=epoch, term=lease.term, digest=spec.digest, started_at=started
-    )
+    same = Job.objects.filter(pk=job.pk, attempt=job.attempt)
+    rows = move(same, {JobState.PENDING}, JobState.RUNNING, epoch=epoch, term=lease.term, digest=spec.digest, started_at=started)
     if not rows:
         return None
     Event.objects.bulk_create(

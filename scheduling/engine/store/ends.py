@@ -10,6 +10,7 @@ from django.db.models import Case, F, PositiveIntegerField, Q, Value, When
 from scheduling.engine.entry import End, Entry
 from scheduling.engine.lease import Lease
 from scheduling.engine.store.log import SCHEDULER, job_event
+from scheduling.engine.store.moves import move
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.models import Event, Job
 from scheduling.states import JobState, OnFailure
@@ -24,8 +25,10 @@ def _end_job(lease: Lease, end: End, now: datetime) -> bool:
     job = Job.objects.select_related("workflow", "workflow__owner").filter(pk=end.job).first()
     if job is None:
         return False
-    rows = Job.objects.filter(pk=end.job, state=JobState.RUNNING, epoch=end.epoch).update(
-        state=end.state,
+    rows = move(
+        Job.objects.filter(pk=end.job, epoch=end.epoch),
+        {JobState.RUNNING},
+        end.state,
         finished_at=now,
         tiles_total=end.tiles_total if end.tiles_total is not None else job.tiles_total,
         tiles_processed=end.tiles_processed,
@@ -64,7 +67,7 @@ def cancel_waiting(job: Job, now: datetime, *, reason: str, term: int) -> None:
 
 
 def _cancel(job: Job, now: datetime, *, reason: str, term: int) -> None:
-    if Job.objects.filter(pk=job.pk, state=JobState.PENDING).update(state=JobState.CANCELLED, finished_at=now, error=reason):
+    if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.CANCELLED, finished_at=now, error=reason):
         Event.objects.bulk_create([job_event("job.cancelled", job, job.workflow.uuid, actor=SCHEDULER, reason=reason, term=term)])
 
 

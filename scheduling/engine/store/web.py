@@ -13,6 +13,7 @@ from django.db.models import F
 
 from scheduling import events
 from scheduling.engine.store.log import job_event, workflow_event
+from scheduling.engine.store.moves import move
 from scheduling.engine.store.users import refresh_waiting
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.models import Event, Job, User, Workflow
@@ -46,9 +47,8 @@ def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: dateti
     asked = Job.objects.filter(pk__in=keys, state=JobState.RUNNING).update(cancel_requested=True)
     waiting = list(Job.objects.select_for_update().filter(pk__in=keys, state=JobState.PENDING))
     error = reason or f"cancelled by {actor}"
-    cancelled = Job.objects.filter(pk__in=[job.pk for job in waiting], state=JobState.PENDING).update(
-        state=JobState.CANCELLED, finished_at=now, error=error
-    )
+    held = Job.objects.filter(pk__in=[job.pk for job in waiting])
+    cancelled = move(held, {JobState.PENDING}, JobState.CANCELLED, finished_at=now, error=error)
     Event.objects.bulk_create([job_event("job.cancelled", job, workflow.uuid, actor=actor, reason=error) for job in waiting])
     if asked:
         Event.objects.bulk_create([workflow_event("workflow.cancel_requested", workflow, actor=actor, running=asked)])
@@ -59,8 +59,10 @@ def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: dateti
 def retry_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str) -> int:
     """Put FAILED and CANCELLED jobs back to PENDING as their next attempt, finished tiles kept; how many. `user` is locked."""
     found = list(Job.objects.select_for_update().filter(pk__in=[job.pk for job in jobs], state__in=RETRYABLE))
-    changed = Job.objects.filter(pk__in=[job.pk for job in found], state__in=RETRYABLE).update(
-        state=JobState.PENDING,
+    changed = move(
+        Job.objects.filter(pk__in=[job.pk for job in found]),
+        RETRYABLE,
+        JobState.PENDING,
         attempt=F("attempt") + 1,
         cancel_requested=False,
         error="",
