@@ -37,10 +37,15 @@ def looks_like_tiff(path: Path) -> bool:
         return file.read(4) in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
 
+def open_alone(path: Path) -> tifffile.TiffFile:
+    """This file and no other: OME metadata may name further files, which an upload must not make us read."""
+    return tifffile.TiffFile(path, _multifile=False)
+
+
 def check_complete(path: Path) -> None:
     """Raises UnreadableSlide when any level's data lie beyond the end of the file, as after a broken copy."""
     size = path.stat().st_size
-    with tifffile.TiffFile(path) as tiff:
+    with open_alone(path) as tiff:
         for page in tiff.pages:
             _check_segments(page, size)
 
@@ -92,7 +97,7 @@ class TiffReader(SlideReader):
     """A brightfield TIFF by tifffile and imagecodecs. 8 or 16 bits; grey, RGB or RGBA."""
 
     def __init__(self, path: Path) -> None:
-        with tifffile.TiffFile(path) as tiff:
+        with open_alone(path) as tiff:
             series = _main_series(tiff)
             self._segments = tuple(_segments_of(level) for level in series.levels)
             for segments in self._segments:
@@ -112,7 +117,7 @@ class TiffReader(SlideReader):
     @staticmethod
     def is_ome(path: Path) -> bool:
         """Whether the TIFF carries OME metadata."""
-        with tifffile.TiffFile(path) as tiff:
+        with open_alone(path) as tiff:
             return bool(tiff.is_ome)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -159,3 +160,31 @@ def test_tiles_are_cut_at_the_border_and_refused_beyond_it(sample: Path) -> None
         with pytest.raises(LookupError):
             tile_jpeg(reader, *place)
     assert thumbnail_jpeg(reader, 100).startswith(b"\xff\xd8")
+
+
+def test_ome_metadata_that_names_another_file_opens_none(tmp_path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """A two-file OME series: the first file's metadata names the second, which belongs to somebody else."""
+    secret, upload = tmp_path / "secret.ome.tif", tmp_path / "upload.ome.tif"
+    tifffile.imwrite(secret, np.zeros_like(picture), photometric="rgb")
+    metadata = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="170" SizeY="130" SizeC="3" SizeZ="2" SizeT="1">'
+        '<Channel ID="Channel:0" SamplesPerPixel="3"/>'
+        '<TiffData IFD="0" FirstZ="0" PlaneCount="1"/>'
+        f'<TiffData IFD="0" FirstZ="1" PlaneCount="1"><UUID FileName="{secret.name}">urn:uuid:1</UUID></TiffData>'
+        "</Pixels></Image></OME>"
+    )
+    tifffile.imwrite(upload, picture, photometric="rgb", description=metadata, metadata=None)
+    seen: list[str] = []
+    original = tifffile.TiffFile.__init__
+
+    def watched(self: tifffile.TiffFile, file: object, *args: object, **kwargs: object) -> None:
+        seen.append(str(file))
+        original(self, file, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tifffile.TiffFile, "__init__", watched)
+        with contextlib.suppress(UnreadableSlide):
+            open_slide(upload).close()
+    assert seen
+    assert not [file for file in seen if secret.name in file]
