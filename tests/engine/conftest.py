@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.engine.harness import Engine, Worker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _worker(redis_server: RedisServer) -> Iterator[Worker]:
     from tests.engine.harness import Worker
 
@@ -25,7 +25,7 @@ def _worker(redis_server: RedisServer) -> Iterator[Worker]:
 
 @pytest.fixture
 def worker(_worker: Worker) -> Worker:
-    """A living worker; one for the whole session unless a test kills it."""
+    """A living worker; one for this package unless a test kills it."""
     if _worker.process is None or _worker.process.poll() is not None:
         _worker.start()
     return _worker
