@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path.is_relative_to(HERE):
             item.add_marker("browser")
     without_axe = [item for item in items if item.path == HERE / "test_accessibility.py" and not AXE.exists()]
+    if without_axe and os.environ.get("REQUIRE_BROWSER") == "1":
+        raise pytest.UsageError("REQUIRE_BROWSER=1, but axe-core is not there: run `npm ci` in frontend/")
     if without_axe:
         config.hook.pytest_deselected(items=without_axe)
         items[:] = [item for item in items if item not in without_axe]
