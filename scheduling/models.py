@@ -223,7 +223,7 @@ class Event(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now())
-    #: For instance "job.claimed", "workflow.submitted", "user.admitted".
+    #: For instance "job.started", "workflow.submitted", "user.admitted".
     type = models.CharField(max_length=40)
     user_id = models.BigIntegerField(null=True)
     workflow_uuid = models.UUIDField(null=True)

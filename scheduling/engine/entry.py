@@ -130,6 +130,7 @@ class Entry:
                 self.marks[tile] = DONE
                 self.done += 1
                 self.alone.discard(tile)
+                self.not_before.pop(tile, None)
         if self.done == self.tiles_total and self.stage is Stage.TILES:
             self.stage = Stage.FINISH
 

@@ -6,10 +6,13 @@ The lists are Redis lists; losing any entry costs time, not work: the ledger fin
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
 from redis import Redis
+
+logger = logging.getLogger(__name__)
 
 POKE = "inbox:poke"
 COUNTERS = "engine:counters"
@@ -60,7 +63,7 @@ class Inbox:
                 poked = True
             else:
                 outcomes.insert(0, value)
-        return [json.loads(value) for value in outcomes], poked
+        return [decoded for value in outcomes if (decoded := _decoded(value)) is not None], poked
 
     def count(self, **amounts: float) -> None:
         """Add to the engine's counters that /metrics shows."""
@@ -77,6 +80,15 @@ class Inbox:
     def run_id(self) -> str:
         """Changes whenever Redis was restarted, perhaps empty."""
         return str(self._redis.info("server")["run_id"])
+
+
+def _decoded(value: bytes) -> dict[str, Any] | None:
+    """None for what is not JSON: the list is written by whoever reaches this Redis, and reading it must not end the leader."""
+    try:
+        return cast("dict[str, Any]", json.loads(value))
+    except ValueError as error:
+        logger.warning("an outcome is not JSON: %s", error, extra={"action": "outcome_unreadable"})
+        return None
 
 
 def _key(term: int) -> str:

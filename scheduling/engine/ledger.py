@@ -146,10 +146,11 @@ class Ledger:
 
     def _take_in(self, entry: Entry, bundle: Bundle, outcome: Outcome, now: float) -> None:
         if bundle.kind is Kind.TILES and entry.stage is not Stage.PLAN:
-            entry.mark_done(outcome.done)
+            done = set(bundle.tiles).intersection(outcome.done)
+            entry.mark_done(done)
             entry.give_back(bundle.tiles)
-            if outcome.done:
-                entry.measure(len(outcome.done), outcome.seconds)
+            if done:
+                entry.measure(len(done), outcome.seconds)
         entry.warnings += [warning for warning in outcome.warnings if warning not in entry.warnings]
         if outcome.failure is not None:
             self._fail(entry, outcome.failure, now)

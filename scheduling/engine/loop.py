@@ -8,8 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from django.db import close_old_connections
+from django.utils import timezone
 from redis import RedisError
 
 from scheduling import events
@@ -51,7 +54,7 @@ class SchedulerLoop:
     def begin(self) -> bool:
         """Carry on what ran under earlier leaders; always True. Raises Deposed."""
         with self._lease.transaction():
-            taken = take_over_jobs(self._lease)
+            taken = take_over_jobs(self._lease, timezone.now())
         for claimed in taken:
             self._take_on(claimed)
         logger.info("leading", extra={"action": "leading", "term": self._lease.term, "taken_over": len(taken)})
@@ -82,7 +85,16 @@ class SchedulerLoop:
             logger.warning("Redis is away: %s", error, extra={"action": "redis_away"})
             time.sleep(REDIS_AWAY_S if timeout_s else 0)
             return [], False
-        return [Outcome.from_json(outcome) for outcome in found], is_poked
+        return [outcome for data in found if (outcome := self._read(data))], is_poked
+
+    def _read(self, data: dict[str, Any]) -> Outcome | None:
+        """None for what is no outcome: of a worker of another version, say. Its bundle is found to be lost."""
+        try:
+            return Outcome.from_json(data)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            logger.warning("an outcome cannot be read: %r", error, extra={"action": "outcome_unreadable"})
+            self._count(unreadable_outcomes=1)
+            return None
 
     def _patience(self) -> float:
         """How long to wait: not at all when there is more to do, briefly when something is held back, else until the tick."""
@@ -136,14 +148,21 @@ class SchedulerLoop:
             self._ledger.drop(end.job)
             self._reporter.forget(end.job)
         self._count(stale_ends=len(ends) - len(result.ended), jobs_ended=len(result.ended), jobs_started=len(result.claimed))
-        for digest in result.digests:
-            trash.discard_tiles(self._config.data_dir, digest)
+        self._discard(result.digests)
         for claimed in result.claimed:
             self._take_on(claimed)
         for job in result.cancel & self._ledger.jobs:
             self._ledger.cancel(job)
         self._stop_what_is_over()
         return result.has_decided or bool(self._ledger.ends())
+
+    def _discard(self, digests: Iterable[str]) -> None:
+        """What cannot be removed now is removed by housekeeping."""
+        for digest in digests:
+            try:
+                trash.discard_tiles(self._config.data_dir, digest)
+            except OSError as error:
+                logger.warning("finished tiles were not removed: %s", error, extra={"action": "discard_failed"})
 
     def _take_on(self, claimed: Claimed) -> None:
         """The claim makes the job's folders; a worker never does, and takes their absence as the job's end."""

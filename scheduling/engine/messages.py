@@ -8,6 +8,9 @@ from typing import Any
 
 from scheduling.jobtypes.base import JobSpec
 
+#: Characters of a message or a traceback that are kept.
+MAX_TEXT = 100_000
+
 
 class Kind(StrEnum):
     """What a bundle asks for."""
@@ -72,6 +75,10 @@ class Planned:
     #: Finished tiles, as half-open ranges.
     finished: tuple[tuple[int, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.tiles_total < 0 or self.batch < 1 or not all(0 <= start <= stop <= self.tiles_total for start, stop in self.finished):
+            raise ValueError(f"a plan of {self.tiles_total} tiles in batches of {self.batch} cannot be carried out")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -111,13 +118,25 @@ class Outcome:
                 **data,
                 "done": tuple(data["done"]),
                 "plan": _plan_from(plan) if plan else None,
-                "failure": Failure(**failure) if failure else None,
-                "artifacts": None if artifacts is None else tuple(artifacts),
-                "warnings": tuple(data["warnings"]),
+                "failure": Failure(**_storable(failure)) if failure else None,
+                "artifacts": None if artifacts is None else tuple(_storable(artifacts)),
+                "warnings": tuple(_storable(data["warnings"])),
             }
         )
 
 
 def _plan_from(data: dict[str, Any]) -> Planned:
     finished = tuple((start, stop) for start, stop in data["finished"])
-    return Planned(**{**data, "warnings": tuple(data["warnings"]), "finished": finished})
+    return Planned(**{**data, "warnings": tuple(_storable(data["warnings"])), "finished": finished})
+
+
+def _storable(value: Any) -> Any:
+    """The value with every text such that both databases take it.
+
+    An exception's text may hold whatever a file name or a slide's header holds: PostgreSQL refuses NUL, SQLite lone surrogates.
+    """
+    if isinstance(value, str):
+        return value[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value

@@ -83,7 +83,15 @@ class CeleryPool:
             lists = [cast("Sequence[bytes]", self._redis.lrange(key, 0, -1)) for key in keys]
         except RedisError as error:
             raise PoolUnavailable(str(error)) from error
-        return {json.loads(message)["headers"]["id"] for messages in lists for message in messages}
+        return {bundle for messages in lists for message in messages if (bundle := _bundle_in(message))}
+
+
+def _bundle_in(message: bytes) -> str | None:
+    """The bundle that a queued message carries; None for a message that is not ours."""
+    try:
+        return str(json.loads(message)["headers"]["id"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 class InlinePool:

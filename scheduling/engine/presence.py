@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass, fields
+from typing import cast
 
 from redis import Redis
+
+logger = logging.getLogger(__name__)
 
 NAMES = "workers"
 BEAT_S = 1.0
@@ -58,7 +61,7 @@ def live(redis: Redis) -> list[Heartbeat]:
     gone = [name for name, value in zip(names, values, strict=True) if value is None]
     if gone:
         redis.srem(NAMES, *gone)
-    return [_parse(json.loads(value)) for value in values if value is not None]
+    return [heartbeat for value in values if value is not None and (heartbeat := _parse(value))]
 
 
 def queues_served(workers: Iterable[Heartbeat]) -> frozenset[str]:
@@ -66,8 +69,14 @@ def queues_served(workers: Iterable[Heartbeat]) -> frozenset[str]:
     return frozenset(queue for worker in workers if worker.is_taking_work for queue in worker.queues)
 
 
-def _parse(data: dict[str, Any]) -> Heartbeat:
-    return Heartbeat(**{**data, "queues": tuple(data["queues"]), "bundles": tuple(data["bundles"])})
+def _parse(value: bytes) -> Heartbeat | None:
+    """None for a heartbeat that cannot be read; what a newer worker adds is left out."""
+    try:
+        data = {field.name: json.loads(value)[field.name] for field in fields(Heartbeat)}
+        return Heartbeat(**{**data, "queues": tuple(data["queues"]), "bundles": tuple(data["bundles"])})
+    except (KeyError, TypeError, ValueError) as error:
+        logger.warning("a heartbeat cannot be read: %r", error, extra={"action": "heartbeat_unreadable"})
+        return None
 
 
 def _key(name: str) -> str:

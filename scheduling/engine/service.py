@@ -20,7 +20,7 @@ from scheduling.engine.inbox import Inbox
 from scheduling.engine.lease import Deposed, Lease, acquire, holder_name
 from scheduling.engine.loop import SchedulerLoop
 from scheduling.engine.pool import CeleryPool
-from scheduling.engine.store.housekeeping import forget_old_keys
+from scheduling.engine.store.housekeeping import forget_old_keys, unneeded_folders
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +29,8 @@ STANDBY_S = 1.0
 #: So many database errors in a row end the process; the supervisor starts a new one.
 MAX_ERRORS = 20
 PURGE_EVERY_S = 20.0
+#: Listing every folder takes longer.
+SWEEP_EVERY_S = 600.0
 
 
 class SchedulerService:
@@ -85,10 +87,15 @@ class SchedulerService:
 
     def _keep_house(self) -> None:
         """Remove what was deleted and what is too old; beside the loop, since removing a large folder takes its time."""
+        swept_at = float("-inf")
         while not self._is_stopping:
             try:
                 trash.purge(self._config.data_dir, time.time())
                 forget_old_keys(timezone.now())
+                if time.monotonic() - swept_at > SWEEP_EVERY_S:
+                    swept_at = time.monotonic()
+                    for folder in unneeded_folders(self._config.data_dir, time.time()):
+                        trash.discard(self._config.data_dir, folder)
             except (OSError, DatabaseError) as error:
                 logger.warning("something old could not be removed: %s", error, extra={"action": "purge_failed"})
             connection.close()  # this thread's own

@@ -17,6 +17,8 @@ from uuid import uuid4
 from scheduling.jobtypes.tilefiles import FolderGone, TileFolder
 
 Step = Callable[[], None]
+#: A slide of 10^10 pixels has 40,000 tiles of 512 px; the scheduler keeps a byte for each tile.
+MAX_TILES = 10_000_000
 
 
 class JobFailed(Exception):
@@ -101,7 +103,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.tiles_total < 0 or self.batch < 1:
+        if not 0 <= self.tiles_total <= MAX_TILES or self.batch < 1:
             raise ValueError(f"a plan of {self.tiles_total} tiles in batches of {self.batch} cannot be carried out")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -10,6 +11,8 @@ from typing import Any, cast
 from scheduling.jobtypes.base import JobType
 from scheduling.jobtypes.simulated import PROFILES, SIMULATED_PARAMETERS, Simulated
 
+logger = logging.getLogger(__name__)
+
 ENTRY_POINTS = "workflow_scheduler.job_types"
 
 BUILT_IN = {
@@ -17,6 +20,10 @@ BUILT_IN = {
     "SEGMENT_CELLS": "scheduling.jobtypes.segment_cells:SegmentCells",
     "INSTANSEG_WSI": "scheduling.jobtypes.instanseg_wsi:InstansegWsi",
 }
+
+
+class Unusable(Exception):
+    """The job type is not registered any more, or its package does not load."""
 
 
 @cache
@@ -40,6 +47,17 @@ def get(name: str) -> type[JobType]:
 def runner(name: str, *, simulated: bool) -> JobType:
     """What carries out a job of that type: on a slide the real one, without a slide its simulation. Raises KeyError."""
     return Simulated(name) if simulated else get(name)()
+
+
+def usable_runner(name: str, *, simulated: bool) -> JobType:
+    """As runner, for a job that was accepted earlier, perhaps by another installation. Raises Unusable."""
+    try:
+        return runner(name, simulated=simulated)
+    except KeyError as error:
+        raise Unusable(f"The job type {name} is not installed.") from error
+    except Exception as error:  # another package's code: one that does not load must end its own jobs, not the scheduler
+        logger.exception("job type does not load", extra={"action": "job_type_unusable", "job_type": name})
+        raise Unusable(f"The job type {name} does not load: {error}") from error
 
 
 def parameter_schema(name: str, *, simulated: bool) -> dict[str, Any]:

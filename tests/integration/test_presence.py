@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -106,3 +108,20 @@ def test_a_pool_without_redis_says_so() -> None:
     for use in (pool.workers, pool.held, lambda: pool.stop("job", 1)):
         with pytest.raises(PoolUnavailable):
             use()
+
+
+def test_a_heartbeat_of_another_version_is_read_as_far_as_it_goes_and_garbage_is_nobody(redis: redis_py.Redis) -> None:
+    for name, value in (("newer", None), ("garbage", b"\xff no json"), ("older", b'{"name": "older"}')):
+        presence.beat(redis, worker(name))
+        if value is not None:
+            redis.set(f"worker:{name}", value, ex=5)
+    redis.set("worker:newer", json.dumps({**asdict(worker("newer")), "gpu_memory_bytes": 1}), ex=5)
+    assert [heartbeat.name for heartbeat in presence.live(redis) if heartbeat.name in {"newer", "garbage", "older"}] == ["newer"]
+
+
+def test_a_message_in_the_queue_that_is_not_ours_is_passed_over(redis: redis_py.Redis) -> None:
+    redis.rpush("cpu", "no json", "[]", '{"headers": {}}')
+    try:
+        assert "x" not in CeleryPool(redis).held()
+    finally:
+        redis.delete("cpu")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from scheduling.engine.entry import Claimed
+from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Claim
-from scheduling.engine.store.ends import cancel_waiting
+from scheduling.engine.store.ends import cancel_waiting, end_jobs
 from scheduling.engine.store.log import SCHEDULER, job_event
 from scheduling.engine.store.moves import move
+from scheduling.engine.store.users import lock_users
+from scheduling.engine.store.words import RUNNING
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import InputRef, JobSpec, SlideRef
@@ -25,13 +27,18 @@ _RELATED = ("workflow", "owner", "slide")
 def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Claimed]:
     """Start these jobs, inside the leader's transaction; those that a user has cancelled meanwhile are left out.
 
-    A job whose input comes from a FAILED or CANCELLED job is cancelled instead, with that reason.
+    A job whose input comes from a FAILED or CANCELLED job is cancelled instead, with that reason; one whose type cannot be
+    used any more starts and fails.
     """
     reasons = {claim.job: claim.reason for claim in claims}
     jobs = list(Job.objects.select_related(*_RELATED).filter(pk__in=reasons, state=JobState.PENDING).order_by("pk"))
     claimed: list[Claimed] = []
     for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True):
-        inputs = _inputs_of(job)
+        try:
+            inputs = _inputs_of(job)
+        except registry.Unusable as error:
+            _fail(lease, job, epoch, str(error), now)
+            continue
         lost = next((earlier for earlier in inputs if earlier.state != JobState.SUCCEEDED), None)
         if lost is not None:
             cancel_waiting(job, now, reason=f"its input, job {lost.job_id}, has {lost.state.lower()}", term=lease.term)
@@ -56,24 +63,41 @@ def _claim(job: Job, epoch: int, inputs: Sequence[Job], lease: Lease, now: datet
     return _claimed(job, epoch, spec, is_fresh=is_first_claim)
 
 
-def take_over_jobs(lease: Lease) -> list[Claimed]:
-    """Give every RUNNING job a new epoch of this term: outcomes of earlier claims are nobody's from now on."""
-    jobs = list(Job.objects.select_related(*_RELATED).filter(state=JobState.RUNNING).order_by("pk"))
-    claimed: list[Claimed] = []
-    for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True):
-        spec = _spec_of(job, _inputs_of(job))
-        Job.objects.filter(pk=job.pk, state=JobState.RUNNING).update(epoch=epoch, term=lease.term, digest=spec.digest)
-        claimed.append(_claimed(job, epoch, spec, is_fresh=False))
-    Event.objects.bulk_create(
-        job_event("job.taken_over", job, job.workflow.uuid, actor=SCHEDULER, term=lease.term, epoch=taken.epoch)
-        for job, taken in zip(jobs, claimed, strict=True)
+def _fail(lease: Lease, job: Job, epoch: int, error: str, now: datetime) -> None:
+    """Fail a job that cannot be carried out at all."""
+    move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.RUNNING, epoch=epoch, term=lease.term, started_at=now)
+    end_jobs(
+        lease,
+        [End(job=job.pk, epoch=epoch, state=JobState.FAILED, tiles_processed=job.tiles_processed, tiles_total=None, error=error)],
+        now,
     )
-    return claimed
+
+
+def take_over_jobs(lease: Lease, now: datetime, *, known: Collection[int] = ()) -> list[Claimed]:
+    """Give every RUNNING job that is not `known` a new epoch of this term: outcomes of earlier claims are nobody's from now on."""
+    strays = Job.objects.filter(state=RUNNING).exclude(pk__in=known)
+    lock_users(strays.values_list("owner_id", flat=True))
+    jobs = list(strays.select_related(*_RELATED).order_by("pk"))
+    return [taken for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True) if (taken := _take_over(lease, job, epoch, now))]
+
+
+def _take_over(lease: Lease, job: Job, epoch: int, now: datetime) -> Claimed | None:
+    mine = Job.objects.filter(pk=job.pk, state=JobState.RUNNING)
+    event = job_event("job.taken_over", job, job.workflow.uuid, actor=SCHEDULER, term=lease.term, epoch=epoch)
+    try:
+        spec = _spec_of(job, _inputs_of(job))
+    except registry.Unusable as error:
+        _fail(lease, job, job.epoch, str(error), now)
+        return None
+    mine.update(epoch=epoch, term=lease.term, digest=spec.digest)
+    Event.objects.bulk_create([event])
+    return _claimed(job, epoch, spec, is_fresh=False)
 
 
 def cancel_requests(jobs: Iterable[int]) -> set[int]:
-    """Those of these RUNNING jobs that a user wants to end."""
-    return set(Job.objects.filter(pk__in=list(jobs), state=JobState.RUNNING, cancel_requested=True).values_list("pk", flat=True))
+    """Those of these jobs that a user wants to end, and those that do not run any more, their rows being gone perhaps."""
+    wanted = Job.objects.filter(pk__in=list(jobs), state=JobState.RUNNING, cancel_requested=False)
+    return set(jobs) - set(wanted.values_list("pk", flat=True))
 
 
 def _claimed(job: Job, epoch: int, spec: JobSpec, *, is_fresh: bool) -> Claimed:
@@ -96,10 +120,10 @@ def _claimed(job: Job, epoch: int, spec: JobSpec, *, is_fresh: bool) -> Claimed:
 
 
 def _inputs_of(job: Job) -> list[Job]:
-    """The last job of each type that this one reads, before it in its branch, on the same slide."""
+    """The last job of each type that this one reads, before it in its branch, on the same slide. Raises registry.Unusable."""
+    wanted = registry.usable_runner(job.job_type, simulated=job.slide_id is None).consumes
     if job.slide_id is None:
         return []
-    wanted = registry.get(job.job_type).consumes
     earlier = Job.objects.filter(workflow_id=job.workflow_id, branch=job.branch, slide_id=job.slide_id, job_type__in=wanted, pk__lt=job.pk)
     return list({found.job_type: found for found in earlier.order_by("pk")}.values())
 

@@ -29,7 +29,8 @@ def _end_job(lease: Lease, end: End, now: datetime) -> bool:
         Job.objects.filter(pk=end.job, epoch=end.epoch),
         {JobState.RUNNING},
         end.state,
-        finished_at=now,
+        # The wall clock may have gone back.
+        finished_at=max(now, job.started_at or now),
         tiles_total=end.tiles_total if end.tiles_total is not None else job.tiles_total,
         tiles_processed=end.tiles_processed,
         error=end.error,

@@ -11,7 +11,7 @@ from scheduling import events
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Limits, decide
-from scheduling.engine.store.claims import cancel_requests, claim_jobs
+from scheduling.engine.store.claims import cancel_requests, claim_jobs, take_over_jobs
 from scheduling.engine.store.ends import end_jobs, finished_digests
 from scheduling.engine.store.slots import admit_users, lock_concerned, release_slots
 from scheduling.engine.store.snapshot import read_snapshot
@@ -24,7 +24,7 @@ class Pass:
     #: Ends that were written; an end that is missing here was of a claim that is not ours any more.
     ended: tuple[End, ...] = ()
     claimed: tuple[Claimed, ...] = ()
-    #: Running jobs that a user wants to end.
+    #: Jobs of the ledger that a user wants to end, or that do not run any more.
     cancel: frozenset[int] = frozenset()
     #: Tile folders that are needed no more.
     digests: tuple[str, ...] = ()
@@ -38,7 +38,11 @@ def reconcile(lease: Lease, ends: Sequence[End], running: frozenset[int], limits
         now = timezone.now()
         lock_concerned((end.job for end in ends), limits.max_active_users)
         ended = end_jobs(lease, ends, now)
-        decisions = decide(read_snapshot(limits.max_active_users, virtual_times), limits)
+        snapshot = read_snapshot(limits.max_active_users, virtual_times)
+        # A commit whose answer was lost leaves jobs that run by a claim of ours which the ledger does not know.
+        are_unknown = any(job.job not in running for job in snapshot.running)
+        strays = take_over_jobs(lease, now, known=running) if are_unknown else []
+        decisions = decide(snapshot, limits)
         if decisions.release:
             release_slots(lease, decisions.release)
         if decisions.admit:
@@ -48,8 +52,8 @@ def reconcile(lease: Lease, ends: Sequence[End], running: frozenset[int], limits
             events.queue_changed()
         return Pass(
             ended=tuple(ended),
-            claimed=tuple(claimed),
+            claimed=(*strays, *claimed),
             cancel=frozenset(cancel_requests(running)),
             digests=tuple(finished_digests(ended)),
-            has_decided=bool(ended or decisions.release or decisions.admit or decisions.claim),
+            has_decided=bool(ended or are_unknown or decisions.release or decisions.admit or decisions.claim),
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
+from django.db.models import QuerySet
+
+from scheduling.engine.store.words import UNFINISHED
 from scheduling.models import Job, User, UserSlot
-from scheduling.states import UNFINISHED
 
 
 def lock_users(keys: Iterable[int]) -> dict[int, User]:
@@ -16,7 +19,15 @@ def lock_users(keys: Iterable[int]) -> dict[int, User]:
 
 def has_unfinished(user_key: int) -> bool:
     """Whether the user has a PENDING or RUNNING job."""
-    return Job.objects.filter(owner_id=user_key, state__in=UNFINISHED).exists()
+    return unfinished_of(user_key).exists()
+
+
+def unfinished_of(owner: Any) -> QuerySet[Job]:
+    """The unfinished jobs of a user (a key or an OuterRef).
+
+    Every lane has a name; asking for one makes SQLite take the index of unfinished jobs, not that of all the user ever had.
+    """
+    return Job.objects.filter(owner_id=owner, lane__gt="", state__in=UNFINISHED)
 
 
 def refresh_waiting(user: User, now: datetime) -> bool:

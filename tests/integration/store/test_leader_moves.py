@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from scheduling.engine.entry import Entry
 from scheduling.engine.store import claims
@@ -92,7 +93,7 @@ def test_an_end_of_an_earlier_claim_changes_nothing(leader: Leader) -> None:
     leader.look()
     end = leader.ending(workflow, state=F)
     with leader.lease.transaction():
-        take_over_jobs(leader.lease)
+        take_over_jobs(leader.lease, timezone.now())
     assert leader.look(end).ended == ()
     assert states(workflow) == {"j1": "RUNNING"}
 
@@ -230,7 +231,7 @@ def test_a_new_leader_carries_running_jobs_on_with_new_epochs(leader: Leader) ->
     workflow_cancel(workflow=workflow, actor="alice")
     new = lead("new/1/1.0")
     with new.lease.transaction():
-        taken = take_over_jobs(new.lease)
+        taken = take_over_jobs(new.lease, timezone.now())
     assert [(found.epoch, found.tiles_total, found.tiles_processed, found.cancel_requested) for found in taken] == [
         (3, None, 6, True),
         (4, None, 0, True),

@@ -377,3 +377,11 @@ def test_a_finish_that_was_taken_in_before_the_cancel_stands() -> None:
     ledger.settle(outcome(send_one(ledger), artifacts=()), 0.1)
     ledger.cancel(1)
     assert only_end(ledger).state is JobState.SUCCEEDED
+
+
+def test_tiles_that_the_bundle_did_not_carry_are_not_taken_for_finished() -> None:
+    ledger = Ledger(config(), term=1)
+    ledger.add(claimed(tiles=3))
+    first = next(iter(ledger.dispatch(0.0, {"cpu": 1})))
+    ledger.settle(outcome(first, done=(*first.bundle.tiles, 2, -1, 99)), 0.1)
+    assert ledger.planned()[0].done == len(first.bundle.tiles)

@@ -44,3 +44,23 @@ def test_an_outcome_survives_the_wire(result: dict[str, object]) -> None:
 def test_a_plan_that_cannot_be_carried_out_is_refused_where_it_is_made(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="cannot be carried out"):
         Plan(**{"tiles_total": 3, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("finished", [((0, 10),), ((-1, 2),), ((3, 1),)])
+def test_a_plan_that_names_tiles_which_are_not_there_is_refused(finished: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(ValueError, match="9 tiles"):
+        Planned(tiles_total=9, batch=1, seconds_per_tile=0.1, finished=finished)
+
+
+def test_a_plan_of_more_tiles_than_the_scheduler_can_keep_is_refused_on_the_worker() -> None:
+    with pytest.raises(ValueError, match="cannot be carried out"):
+        Plan(tiles_total=10**12)
+
+
+def test_texts_arrive_as_every_database_takes_them_and_bounded() -> None:
+    failure = Failure(message="a\0b\udcff" + "x" * 200_000, tile=1)
+    data = json.loads(json.dumps(Outcome(bundle="b", job="j", epoch=1, failure=failure, warnings=("w\0",)).to_json()))
+    read = Outcome.from_json(data)
+    assert read.failure is not None and read.failure.message.startswith("a�b\\udcffx")
+    assert len(read.failure.message) < 101_000 and read.failure.tile == 1
+    assert read.warnings == ("w�",)
