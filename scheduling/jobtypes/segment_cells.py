@@ -42,7 +42,9 @@ _FINE_MPP = 0.75
 _COARSEST_MPP = 1.25
 #: Added to the diameter of the largest nucleus: what the filters reach beyond it.
 _REACH_PX = 16
-METHOD = "H&E colour deconvolution, frozen Otsu thresholds, nearest-seed split"
+#: Below it something is wrong; even fat and scar tissue hold more nuclei.
+_SPARSE_PER_MM2 = 20.0
+METHOD = "H&E colour deconvolution, frozen Otsu thresholds, nearest-seed split, half-height outlines"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class SegmentCells(JobType):
         "Finds every nucleus of an H&E slide by classical image analysis, with outline and measurements; exports for QuPath, CSV and Parquet. "
         "Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     consumes: ClassVar[tuple[str, ...]] = ("TISSUE_MASK",)
     #: Moves the tile grid, which must not change the cells; for tests.
@@ -109,7 +111,7 @@ class SegmentCells(JobType):
         for index in tiles:
             core = layout.cores[index]
             stained = densities(read_window(reader, layout.grid.window(core), layout.downsample), layout.calibration.stains)
-            labels, count = nuclei_labels(stained[0], limits)
+            labels, count = nuclei_labels(stained, limits)
             cells = cells_of_window(
                 labels,
                 count,
@@ -188,7 +190,7 @@ class SegmentCells(JobType):
         mask = from_png(context.tiles.read_part("mask.png"))
         tissue_mm2 = np.count_nonzero(mask) * (slide.mpp * layout.mask_downsample / 1000) ** 2
         totals = export.totals()
-        doubts = [] if totals["cells"] else ["No nuclei were found; check the staining and the parameters."]
+        doubts = _doubts(int(totals["cells"]), float(tissue_mm2))
         context.warnings.extend(doubts)
         summary = {
             **provenance(self, context, parameters),
@@ -228,6 +230,14 @@ def _resolution_warnings(mpp: float) -> tuple[str, ...]:
     if mpp <= _FINE_MPP:
         return ()
     return (f"The slide has {mpp:.2g} microns per pixel; nuclei are best found at {MODEL_MPP:g} or finer.",)
+
+
+def _doubts(cells: int, tissue_mm2: float) -> list[str]:
+    if not cells:
+        return ["No nuclei were found; check the staining and the parameters."]
+    if cells < _SPARSE_PER_MM2 * tissue_mm2:
+        return [f"Only {cells / tissue_mm2:.0f} nuclei per mm² of tissue were found; check the staining and the parameters."]
+    return []
 
 
 def _hash(*values: Any) -> str:

@@ -1,4 +1,4 @@
-"""JSON schema of the parameters of SEGMENT_CELLS, shown in the API and as a form."""
+"""JSON schema of the parameters of SEGMENT_CELLS, shown by GET /job-types."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PARAMETERS: dict[str, Any] = {
             "type": "integer",
             "minimum": 64,
             "maximum": 512,
-            "default": 64,
+            "default": 80,
             "description": "What a tile reads beyond its core on each side, at analysis resolution.",
         },
     },

@@ -67,7 +67,7 @@ class TissueMask(JobType):
     name: ClassVar[str] = "TISSUE_MASK"
     title: ClassVar[str] = "Tissue mask"
     description: ClassVar[str] = "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, and its area."
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     parameters: ClassVar[dict[str, Any]] = {
         "type": "object",
         "additionalProperties": False,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import frozen_levels, smoothed_levels
-from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate
+from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate, otsu_level
 from scheduling.slides.tiling import Grid, read_window
 
 SAMPLE_PX = 512
@@ -21,6 +21,7 @@ _SAMPLES = 16
 _EVERY = 8
 #: Sum of the optical densities of three channels from which a pixel is tissue rather than glass.
 _TISSUE_OD = 0.36
+_OD_BIN = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ def calibrate(
     windows = _samples(reader, mask, mask_downsample, downsample)
     background = background_of(sum((_histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
     stains = estimate(_thinned(windows), background) if estimate_stains else Stains(background=background)
-    counts = sum((_level_counts(rgb, stains, mpp) for rgb in windows), np.zeros(256, np.int64))
+    tissue_od = _tissue_od(windows, background)
+    counts = sum((_level_counts(rgb, stains, mpp, tissue_od) for rgb in windows), np.zeros(256, np.int64))
     dark, pale = frozen_levels(counts)
     if threshold_od is not None:
         pale = min(255, round(threshold_od / OD_STEP))
@@ -86,9 +88,22 @@ def _thinned(windows: list[RGB]) -> npt.NDArray[np.uint8]:
     return np.concatenate([rgb.reshape(-1, 3)[::_EVERY] for rgb in windows])
 
 
-def _level_counts(rgb: RGB, stains: Stains, mpp: float) -> npt.NDArray[np.int64]:
+def _tissue_od(windows: list[RGB], background: tuple[float, float, float]) -> float:
+    """The density from which a pixel is tissue: in a faint stain Otsu's threshold, where that is lower than the customary one."""
+    counts = np.zeros(256, np.int64)
+    for rgb in windows:
+        counts += np.bincount(np.minimum(_total_od(rgb, background) / _OD_BIN, 255).astype(np.int64).reshape(-1), minlength=256)
+    return min(_TISSUE_OD, max(1, otsu_level(counts)) * _OD_BIN)
+
+
+def _total_od(rgb: RGB, background: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """Sum of the optical densities of the three channels, (h, w), at least 0."""
+    table = -np.log10((np.arange(256) + 1) / (np.asarray(background)[:, None] + 1))
+    total = sum((table[channel][rgb[:, :, channel]] for channel in range(3)), np.zeros(rgb.shape[:2]))
+    return np.maximum(total, 0)
+
+
+def _level_counts(rgb: RGB, stains: Stains, mpp: float, tissue_od: float) -> npt.NDArray[np.int64]:
     """Histogram of the smoothed hematoxylin levels over tissue."""
     levels = smoothed_levels(densities(rgb, stains)[0], mpp)
-    table = -np.log10((np.arange(256) + 1) / (np.asarray(stains.background)[:, None] + 1))
-    total = sum((table[channel][rgb[:, :, channel]] for channel in range(3)), np.zeros(rgb.shape[:2]))
-    return np.bincount(levels[total > _TISSUE_OD], minlength=256).astype(np.int64)
+    return np.bincount(levels[_total_od(rgb, stains.background) > tissue_od], minlength=256).astype(np.int64)

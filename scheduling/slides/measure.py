@@ -1,4 +1,4 @@
-"""Measurements of labelled objects: exact moments by np.bincount, shape from the outlines. Sizes in microns."""
+"""Measurements of labelled objects: exact integer moments, shape from the outlines. Sizes in microns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import shapely
+from numba import njit
 
-from scheduling.slides.contours import Labels, Outlines
+from scheduling.slides.contours import Labels, Outlines, ring_areas
 from scheduling.slides.stain import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -32,16 +33,7 @@ class Moments:
 
 def moments(labels: Labels, count: int, left: int, top: int) -> Moments:
     """Moments of the labels 1…count of a window whose first pixel has the global coordinates (left, top)."""
-    at = np.flatnonzero(labels)
-    ids = labels.reshape(-1)[at]
-    y, x = np.divmod(at, labels.shape[1])
-
-    def total(values: Ints) -> Ints:
-        # Sums of integers in doubles are exact below 2**53; window coordinates keep them far below.
-        return np.bincount(ids, values, count + 1)[1:].astype(np.int64)
-
-    area = np.bincount(ids, minlength=count + 1)[1:].astype(np.int64)
-    sx, sy, sxx, sxy, syy = total(x), total(y), total(x * x), total(x * y), total(y * y)
+    area, sx, sy, sxx, sxy, syy = _sums(labels, count)[:, 1:]
     return Moments(
         area=area,
         x=sx + left * area,
@@ -50,6 +42,23 @@ def moments(labels: Labels, count: int, left: int, top: int) -> Moments:
         xy=sxy + left * sy + top * sx + left * top * area,
         yy=syy + 2 * top * sy + top * top * area,
     )
+
+
+@njit(cache=True)
+def _sums(labels: Labels, count: int) -> Ints:
+    """int64 (6, count + 1): number of pixels, sums of x, y, x², xy, y² of each label."""
+    out = np.zeros((6, count + 1), np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0:
+                out[0, label] += 1
+                out[1, label] += x
+                out[2, label] += y
+                out[3, label] += x * x
+                out[4, label] += x * y
+                out[5, label] += y * y
+    return out
 
 
 def axes_px(m: Moments) -> tuple[Doubles, Doubles]:
@@ -66,13 +75,24 @@ def axes_px(m: Moments) -> tuple[Doubles, Doubles]:
 
 def means(labels: Labels, count: int, values: Floats) -> tuple[Doubles, Doubles]:
     """Mean and standard deviation of `values` (h, w) over each object 1…count."""
-    at = np.flatnonzero(labels)
-    ids = labels.reshape(-1)[at]
-    inside = values.reshape(-1)[at].astype(np.float64)
-    area = np.bincount(ids, minlength=count + 1)[1:]
-    mean = np.bincount(ids, inside, count + 1)[1:] / area
-    square = np.bincount(ids, inside * inside, count + 1)[1:] / area
-    return mean, np.sqrt(np.maximum(square - mean * mean, 0))
+    area, total, square = _value_sums(labels, count, values)[:, 1:]
+    mean = total / area
+    return mean, np.sqrt(np.maximum(square / area - mean * mean, 0))
+
+
+@njit(cache=True)
+def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
+    """float64 (3, count + 1): number of pixels, sums of values and of their squares; in raster order, so the same in every window."""
+    out = np.zeros((3, count + 1), np.float64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0:
+                value = np.float64(values[y, x])
+                out[0, label] += 1.0
+                out[1, label] += value
+                out[2, label] += value * value
+    return out
 
 
 def perimeters_px(rings: Outlines) -> Doubles:
@@ -94,8 +114,50 @@ def polygons(rings: Outlines) -> npt.NDArray[np.object_]:
 
 def solidities(rings: Outlines) -> Doubles:
     """Area over the area of the convex hull."""
-    shapes = polygons(rings)
-    return np.asarray(shapely.area(shapes) / shapely.area(shapely.convex_hull(shapes)))
+    areas = ring_areas(rings)
+    return np.asarray(areas / _hull_areas(rings.points, rings.offsets)) if len(rings) else areas
+
+
+@njit(cache=True)
+def _hull_areas(points: npt.NDArray[np.int32], offsets: Ints) -> Doubles:
+    """Area of the convex hull of each ring of pixel corners: of every row the outermost corners, linked by two convex chains."""
+    out = np.zeros(len(offsets) - 1, np.float64)
+    for ring in range(len(offsets) - 1):
+        corners = points[offsets[ring] : offsets[ring + 1]]
+        top = corners[:, 1].min()
+        rows = corners[:, 1].max() - top + 1
+        # Row by row the smallest and (negated, so that one chain serves both) the largest x.
+        ends = np.full((2, rows), np.int64(1) << 40)
+        for x, y in corners:
+            ends[0, y - top] = min(ends[0, y - top], np.int64(x))
+            ends[1, y - top] = min(ends[1, y - top], -np.int64(x))
+        twice = 0
+        for side in range(2):
+            twice -= _twice_under_chain(ends[side])
+        out[ring] = twice / 2
+    return out
+
+
+@njit(cache=True)
+def _twice_under_chain(ends: Ints) -> int:
+    """Twice the integral of the lower convex chain through (row, ends[row]); rows without a corner hold 2**40 and are left out."""
+    chain = np.empty(len(ends), np.int64)
+    size = 0
+    for row in range(len(ends)):
+        if ends[row] == np.int64(1) << 40:
+            continue
+        while size > 1:
+            a, b = chain[size - 2], chain[size - 1]
+            if (ends[b] - ends[a]) * (row - a) < (ends[row] - ends[a]) * (b - a):
+                break
+            size -= 1
+        chain[size] = row
+        size += 1
+    total = 0
+    for index in range(1, size):
+        a, b = chain[index - 1], chain[index]
+        total += (ends[a] + ends[b]) * (b - a)
+    return total
 
 
 def circularities(areas_px: Ints, lengths_px: Doubles) -> Doubles:

@@ -1,4 +1,4 @@
-"""Classical detection of nuclei in an H&E window: threshold, clean, seeds by distance, nearest-seed split.
+"""Classical detection of nuclei in an H&E window: threshold, clean, seeds by distance, nearest-seed split, half-height outline.
 
 Every step looks only at a neighbourhood smaller than the halo, and the threshold comes from outside, so two windows that
 see the same nucleus draw the same pixels. All sizes are physical and are turned into pixels here.
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from numba import njit
 from scipy import ndimage
 
-from scheduling.slides.contours import Labels, ring_areas, split_pieces, trace
+from scheduling.slides.contours import Labels, first_pixels, ring_areas, split_pieces, trace
+from scheduling.slides.edges import at_half_height, local_mean
 from scheduling.slides.stain import Floats, otsu_level, to_levels
 
 cv2.setNumThreads(1)
@@ -22,9 +23,13 @@ cv2.setNumThreads(1)
 Bytes = npt.NDArray[np.uint8]
 
 _SMOOTH_UM = 0.5
-#: Half the side of the square whose mean a pale pixel must exceed.
-_NEIGHBOURHOOD_UM = 15.0
-_CONTRAST_LEVELS = 13
+#: Half the side of the square of surrounding tissue that a nucleus must stand out from.
+NEIGHBOURHOOD_UM = 15.0
+#: Sum of both stains' densities from which a pixel is tissue. Against glass everything stands out: it is no surroundings.
+_TISSUE_OD = 0.12
+_CONTRAST_LEVELS = 16
+#: In a faint stain less will do: this part of the pale level.
+_CONTRAST_PART = 0.5
 #: Times Otsu's threshold.
 _DARK = 1.1
 _OPEN_UM = 0.75
@@ -72,9 +77,17 @@ def smoothed_levels(hematoxylin: Floats, mpp: float) -> Bytes:
     return np.asarray(cv2.GaussianBlur(to_levels(hematoxylin), (0, 0), _SMOOTH_UM / mpp), np.uint8)
 
 
-def nuclei_labels(hematoxylin: Floats, limits: NucleusLimits) -> tuple[Labels, int]:
-    """int32 (h, w) labels 1…count of the nuclei in a window of hematoxylin densities, each one 4-connected piece without holes."""
-    labels = _split(_cleaned(_mask(hematoxylin, limits), limits), limits)
+def nuclei_labels(stained: tuple[Floats, Floats], limits: NucleusLimits) -> tuple[Labels, int]:
+    """int32 (h, w) labels 1…count of the nuclei in a window, each one 4-connected piece without holes.
+
+    `stained` are the densities of hematoxylin and eosin, float32 (h, w).
+    """
+    levels = smoothed_levels(stained[0], limits.mpp)
+    tissue = (cv2.add(*stained) > _TISSUE_OD).astype(np.uint8)
+    mask = _cleaned(_mask(levels, tissue, limits), limits)
+    around = local_mean(levels, tissue & (1 - mask), limits.pixels(NEIGHBOURHOOD_UM), limits.pale_level)
+    labels = _opened(at_half_height(_split(mask, limits), levels, stained, around), limits)
+    labels = split_pieces(labels)[0]
     fill_rings(labels)
     return within_area(labels, limits)
 
@@ -85,25 +98,33 @@ def fill_rings(labels: Labels) -> None:
     An object that lies wholly inside another one is absorbed and its number left unused.
     """
     count = int(labels.max())
-    areas = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
-    holed = np.flatnonzero(ring_areas(trace(labels, count)) != areas) + 1
-    hollow = np.union1d(holed, _touching_themselves(labels))
-    boxes = ndimage.find_objects(labels) if len(hollow) else []
-    for label in hollow:
-        part = labels[boxes[label - 1]]
-        part[ndimage.binary_fill_holes(part == label)] = label
+    areas = first_pixels(labels, count)[1][1:]
+    rings = trace(labels, count)
+    hollow = _touching_themselves(labels, count)[1:] | (ring_areas(rings) != areas)
+    for index in np.flatnonzero(hollow):
+        (left, top), (right, bottom) = rings.ring(int(index)).min(axis=0), rings.ring(int(index)).max(axis=0)
+        part = labels[top:bottom, left:right]
+        part[ndimage.binary_fill_holes(part == index + 1)] = index + 1
 
 
-def _touching_themselves(labels: Labels) -> npt.NDArray[np.int32]:
-    """Labels with two pixels that meet only in a corner: their outer ring passes that corner twice, around what lies between."""
-    a, b, c, d = labels[:-1, :-1], labels[:-1, 1:], labels[1:, :-1], labels[1:, 1:]
-    falling, rising = (a == d) & (a > 0) & (b != a) & (c != a), (b == c) & (b > 0) & (a != b) & (d != b)
-    return np.union1d(a[falling], b[rising])
+@njit(cache=True)
+def _touching_themselves(labels: Labels, count: int) -> npt.NDArray[np.bool_]:
+    """bool (count + 1,): labels with two pixels that meet only in a corner; their outer ring passes it twice, around what lies between."""
+    out = np.zeros(count + 1, np.bool_)
+    for y in range(1, labels.shape[0]):
+        for x in range(1, labels.shape[1]):
+            a, b, c, d = labels[y - 1, x - 1], labels[y - 1, x], labels[y, x - 1], labels[y, x]
+            if a == d and b != a and c != a:
+                out[a] = True
+            if b == c and a != b and d != b:
+                out[b] = True
+    out[0] = False
+    return out
 
 
 def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
     """Only the objects of a permitted area, renumbered from 1 in the same order."""
-    areas = np.bincount(labels.reshape(-1))
+    areas = first_pixels(labels, int(labels.max()))[1]
     areas_um2 = areas * limits.mpp**2
     keep = (areas > 0) & (areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2)
     keep[0] = False
@@ -111,21 +132,39 @@ def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
     return numbers[labels], int(keep.sum())
 
 
-def _mask(hematoxylin: Floats, limits: NucleusLimits) -> Bytes:
-    levels = smoothed_levels(hematoxylin, limits.mpp)
-    side = 2 * limits.pixels(_NEIGHBOURHOOD_UM) + 1
-    contrast = cv2.subtract(levels, cv2.blur(levels, (side, side)))
-    pale = (levels > limits.pale_level) & (contrast > _CONTRAST_LEVELS)
-    return ((levels > limits.dark_level) | pale).astype(np.uint8)
+def _mask(levels: Bytes, tissue: Bytes, limits: NucleusLimits) -> Bytes:
+    dark = (levels > limits.dark_level).astype(np.uint8)
+    # Dark nuclei are left out of the surroundings, or in a crowd none would stand out.
+    around = local_mean(levels, tissue & (1 - dark), limits.pixels(NEIGHBOURHOOD_UM), limits.pale_level)
+    contrast = min(float(_CONTRAST_LEVELS), _CONTRAST_PART * limits.pale_level)
+    return _dark_or_standing_out(levels, around, limits.dark_level, limits.pale_level, contrast)
+
+
+@njit(cache=True)
+def _dark_or_standing_out(levels: Bytes, around: Floats, dark_level: int, pale_level: int, contrast: float) -> Bytes:
+    out = np.zeros(levels.shape, np.uint8)
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            level = levels[y, x]
+            out[y, x] = level > dark_level or (level > pale_level and level > around[y, x] + contrast)
+    return out
+
+
+def _opened(labels: Labels, limits: NucleusLimits) -> Labels:
+    """Without the spikes and specks that the cut at half height left."""
+    return np.where(cv2.morphologyEx((labels > 0).astype(np.uint8), cv2.MORPH_OPEN, _disk(limits)), labels, 0).astype(np.int32)
+
+
+def _disk(limits: NucleusLimits) -> Bytes:
+    size = 2 * limits.pixels(_OPEN_UM) - 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
     """The mask without specks and bridges thinner than the opening, and without small holes."""
-    size = 2 * limits.pixels(_OPEN_UM) - 1
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk, borderType=cv2.BORDER_REPLICATE)
-    _, regions, stats, _ = cv2.connectedComponentsWithStats(1 - opened, connectivity=4, ltype=cv2.CV_32S)
-    small = stats[:, cv2.CC_STAT_AREA] * limits.mpp**2 < _HOLE_UM2
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(limits), borderType=cv2.BORDER_REPLICATE)
+    regions, count = split_pieces((1 - opened).astype(np.int32))
+    small = first_pixels(regions, count)[1] * limits.mpp**2 < _HOLE_UM2
     small[0] = True  # The foreground itself.
     # A region at the edge of the window may be the end of a large one.
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
@@ -137,15 +176,31 @@ def _split(mask: Bytes, limits: NucleusLimits) -> Labels:
     """Touching nuclei cut apart: each pixel to the nearest seed, as far as it hangs together with it. Numbered without gaps."""
     seeds = _seeds(mask, limits)
     _, nearest = cv2.distanceTransformWithLabels(1 - seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
-    pieces, count = split_pieces(np.where(mask > 0, nearest, 0).astype(np.int32))
-    has_seed = np.zeros(count + 1, np.bool_)
-    has_seed[pieces[seeds > 0]] = True
-    has_seed[0] = False
-    labels = np.where(has_seed[pieces], pieces, 0).astype(np.int32)
-    grow(labels, mask)
-    # What hangs together with no seed at all stays an object of its own.
-    labels += np.where((labels == 0) & (mask > 0), count + 1, 0).astype(np.int32)
+    pieces, count = split_pieces(np.asarray(cv2.copyTo(nearest, mask), np.int32))
+    labels, free = _with_seed(pieces, count, seeds)
+    if free:
+        grow(labels, mask)
+        # What hangs together with no seed at all stays an object of its own.
+        labels = np.where((labels == 0) & (mask > 0), count + 1, labels).astype(np.int32)
     return split_pieces(labels)[0]
+
+
+@njit(cache=True)
+def _with_seed(pieces: Labels, count: int, seeds: Bytes) -> tuple[Labels, bool]:
+    """The pieces that hold a seed, 0 elsewhere; and whether any hold none."""
+    has_seed = np.zeros(count + 1, np.bool_)
+    for y in range(pieces.shape[0]):
+        for x in range(pieces.shape[1]):
+            if seeds[y, x] > 0:
+                has_seed[pieces[y, x]] = True
+    out, free = np.zeros_like(pieces), False
+    for y in range(pieces.shape[0]):
+        for x in range(pieces.shape[1]):
+            if has_seed[pieces[y, x]]:
+                out[y, x] = pieces[y, x]
+            elif pieces[y, x] > 0:
+                free = True
+    return out, free
 
 
 def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:

@@ -41,7 +41,9 @@ def open_slide(path: Path) -> SlideReader:
     try:
         reader = _open(path)
     except READ_ERRORS as error:
-        raise UnreadableSlide(f"The file is no slide that can be read: {error}") from error
+        # Libraries name the file by its whole path, which is not the user's to know.
+        reason = str(error).replace(str(path), path.name)
+        raise UnreadableSlide(f"The file is no slide that can be read: {reason}") from error
     try:
         _probe(reader)
     except UnreadableSlide:

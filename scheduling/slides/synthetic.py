@@ -155,7 +155,8 @@ def _nuclear_map(width: int, height: int, nuclei: Nuclei, random: np.random.Gene
 
 
 def _ellipse(canvas: Bytes, x: float, y: float, major: float, minor: float, angle: float, level: float) -> None:
-    center, axes = (round(x * 16), round(y * 16)), (round(major * 16), round(minor * 16))
+    # OpenCV's smooth outline is drawn around what it fills: half a pixel more on each side.
+    center, axes = (round(x * 16), round(y * 16)), (round((major - 0.5) * 16), round((minor - 0.5) * 16))
     cv2.ellipse(canvas, center, axes, float(np.degrees(angle)), 0, 360, float(level), -1, cv2.LINE_AA, 4)
 
 

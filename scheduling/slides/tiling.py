@@ -17,9 +17,8 @@ from scheduling.slides.interface import RGB, SlideReader
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-#: No nucleus below the largest area reaches further than this from its centroid at 0.5 microns per pixel.
-MIN_HALO_PX = 64
+#: Brightest colour of padding: JPEG does not keep it quite black.
+_PADDING = (9, 9, 9)
 
 
 def model_downsample(mpp: float, model_mpp: float) -> int:
@@ -107,8 +106,12 @@ def _meets(core: Box, mask: npt.NDArray[np.uint8], downsample: float) -> bool:
 
 
 def read_window(reader: SlideReader, box: Box, downsample: int) -> RGB:
-    """uint8 (box.height, box.width, 3) at model resolution: the exact area mean of full-resolution pixels; white outside."""
-    pixels = reader.read(box.left * downsample, box.top * downsample, box.width * downsample, box.height * downsample)
+    """uint8 (box.height, box.width, 3) at model resolution: the exact area mean of full-resolution pixels; white outside.
+
+    Black, with which some scanners pad what they did not scan, is white too: it is no stain.
+    """
+    pixels = reader.read(box.left * downsample, box.top * downsample, box.width * downsample, box.height * downsample).copy()
+    pixels[cv2.inRange(pixels, (0, 0, 0), _PADDING) > 0] = 255
     if downsample == 1:
         return pixels
     return np.asarray(cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_AREA), np.uint8)

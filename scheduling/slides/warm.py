@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduling.slides.contours import split_pieces, trace
-from scheduling.slides.nuclei import grow
+from scheduling.slides.cells import cells_of_window
+from scheduling.slides.contours import outlines
+from scheduling.slides.nuclei import NucleusLimits, grow, nuclei_labels
+from scheduling.slides.tiling import Grid
 
 
 def warm() -> None:
-    """Run every kernel on a tiny image of the types it gets in earnest."""
-    labels = np.zeros((8, 8), np.int32)
-    labels[2:5, 2:5] = 1
-    pieces, count = split_pieces(labels)
-    trace(pieces, count)
-    grow(pieces, np.ones((8, 8), np.uint8))
+    """Run every kernel on a small window of the types it gets in earnest."""
+    hematoxylin = np.full((64, 64), 0.05, np.float32)
+    hematoxylin[20:34, 20:34] = 0.9
+    stained = (hematoxylin, np.full((64, 64), 0.1, np.float32))
+    labels, count = nuclei_labels(stained, NucleusLimits(mpp=0.5, dark_level=70, pale_level=35))
+    outlines(labels)
+    grow(labels, np.ones((64, 64), np.uint8))
+    cells_of_window(labels, count, stained, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from scheduling.slides.contours import outlines, ring_areas, split_pieces, trace
-from scheduling.slides.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities
+from scheduling.slides.measure import axes_px, circularities, means, moments, perimeters_px, polygons, solidities
 from scheduling.slides.nuclei import fill_rings
 
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
@@ -58,3 +58,26 @@ def test_a_disk_measures_as_a_disk() -> None:
     assert abs(perimeters_px(rings)[0] / (2 * np.pi * 20) - 1) < 0.03
     assert circularities(sums.area, perimeters_px(rings))[0] > 0.95
     assert solidities(rings)[0] > 0.93
+
+
+@settings(deadline=None)
+@given(label_images)
+def test_solidity_is_the_area_over_that_of_the_convex_hull(labels: np.ndarray) -> None:
+    rings, _ = outlines(labels)
+    shapes = polygons(rings)
+    assert np.allclose(solidities(rings), ring_areas(rings) / shapely.area(shapely.convex_hull(shapes)))
+
+
+@settings(deadline=None)
+@given(label_images, st.integers(0, 500), st.integers(0, 500))
+def test_moments_and_means_are_those_of_each_object_s_pixels(labels: np.ndarray, left: int, top: int) -> None:
+    values = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)
+    pieces, count = split_pieces(labels)
+    sums, (mean, deviation) = moments(pieces, count, left, top), means(pieces, count, values)
+    for piece in range(1, count + 1):
+        y, x = np.nonzero(pieces == piece)
+        x, y = x + left, y + top
+        found = [int(total[piece - 1]) for total in (sums.area, sums.x, sums.y, sums.xx, sums.xy, sums.yy)]
+        assert found == [len(x), x.sum(), y.sum(), (x * x).sum(), (x * y).sum(), (y * y).sum()]
+        inside = values[pieces == piece]
+        assert np.allclose((mean[piece - 1], deviation[piece - 1]), (inside.mean(), inside.std()), atol=1e-2)

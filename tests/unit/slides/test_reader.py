@@ -188,3 +188,10 @@ def test_ome_metadata_that_names_another_file_opens_none(tmp_path: Path, picture
             open_slide(upload).close()
     assert seen
     assert not [file for file in seen if secret.name in file]
+
+
+def test_a_refusal_names_the_file_and_not_where_this_server_keeps_it(tmp_path: Path) -> None:
+    missing = tmp_path / ("x" * 300)
+    with pytest.raises(UnreadableSlide, match=r"x{300}") as raised:
+        open_slide(missing)
+    assert str(tmp_path) not in raised.value.message

@@ -83,3 +83,8 @@ def test_the_mask_of_the_sample_follows_its_terrain(tmp_path: Path) -> None:
 def test_the_mask_never_passes_25_megapixels() -> None:
     downsample = mask_downsample(200_000, 150_000, 0.25)
     assert (200_000 / downsample) * (150_000 / downsample) < 25_000_000
+
+
+def test_a_thin_strand_of_tissue_is_kept() -> None:
+    found = find_tissue(overview((50, 50, 100, 150), (100, 90, 220, 95)), 16, 0.5, TissueParameters())
+    assert found.mask[92, 100:218].all()
