@@ -23,7 +23,8 @@ from dashboard.views import render_overview
 from dashboard.wording import plural
 from scheduling.api import throttling
 from scheduling.errors import Conflict, Invalid, SchedulingError, TooLarge
-from scheduling.models import Workflow
+from scheduling.models import User, Workflow
+from scheduling.selectors.slides import slide_query
 from scheduling.selectors.workflows import job_get, workflow_get
 from scheduling.services import slides as slide_services
 from scheduling.services import workflows as services
@@ -122,11 +123,23 @@ def _submit(request: HttpRequest, draft: Draft) -> HttpResponse:
             response["Retry-After"] = str(wait_s)
             return response
         try:
+            _state_resolution(user, draft)
             workflow = services.workflow_submit(user=user, request=draft.request(), idempotency=idempotency)
         except SchedulingError as error:
             draft.take_refusal(error)
             return render_overview(request, draft, status=400)
     return redirect(_address(workflow))
+
+
+def _state_resolution(user: User, draft: Draft) -> None:
+    """Keep the microns per pixel typed for a slide that has none. Raises Invalid, also when none were typed."""
+    slide = slide_query(user=user, search=draft.slide).filter(mpp__isnull=True).first() if draft.slide else None
+    if slide is None:
+        return
+    mpp = draft.resolution()
+    if mpp is None:
+        raise Invalid("This slide does not state its microns per pixel; please give them below.", field="slide")
+    slide_services.slide_update(slide=slide, mpp=mpp)
 
 
 def _address(workflow: Workflow) -> str:

@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import wording
-from dashboard.presenters import Body
+from dashboard.presenters import LOOKS, Body
 
 #: Kind of event -> (icon, look, words). {job} is the job's id, {actor} a user id.
 ACTIVITY: dict[str, tuple[str, str, str]] = {
     "workflow.submitted": ("plus", "", "Workflow created by {actor} with {jobs} in {branches}"),
-    "workflow.finished": ("check", "", "Workflow {status}"),
+    "workflow.finished": ("workflow", "", "Workflow {status}"),
     "workflow.cancel_requested": ("stop", "cancelled", "Cancel asked for by {actor}"),
-    "workflow.retried": ("sync", "", "Retried by {actor}"),
-    "job.claimed": ("play", "running", "{job} started"),
     "job.started": ("play", "running", "{job} started"),
     "job.succeeded": ("st-succeeded", "succeeded", "{job} succeeded"),
     "job.failed": ("st-failed", "failed", "{job} failed"),
     "job.cancelled": ("stop", "cancelled", "{job} cancelled"),
     "job.retried": ("sync", "", "{job} retried by {actor}"),
-    "job.planned": ("workflow", "", "{job} planned"),
-    "user.admitted": ("person", "", "{actor} became active"),
+    "job.taken_over": ("play", "running", "{job} goes on under a new scheduler"),
 }
 
 
@@ -47,10 +44,13 @@ def activity_line(event: Body, now: datetime) -> ActivityLine:
         job=event["job_id"] or "job",
         jobs=wording.plural(int(data.get("jobs", 0)), "job"),
         branches=wording.plural(int(data.get("branches", 0)), "branch"),
-        status=str(data.get("status", "finished")).lower(),
+        status=(status := str(data.get("status", "finished")).lower()),
     )
+    if kind == "workflow.finished" and status in LOOKS:
+        icon, look = LOOKS[status]["icon"], status
     at = wording.moment(event["at"])
     passed = (now - at).total_seconds() if at else 0.0
-    # A claim's reason explains the choice between users: of use to operators, not here.
-    reason = event["reason"] if kind in {"job.failed", "job.cancelled", "job.preempted", "job.lost"} else ""
+    # Why a job was started (its turn among users) is for operators.
+    tells = kind in {"job.failed", "job.cancelled"} and event["reason"] != plain
+    reason = event["reason"] if tells else ""
     return ActivityLine(icon=icon, look=look, text=text, reason=reason, at=event["at"], ago=wording.ago(passed))

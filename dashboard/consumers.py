@@ -1,7 +1,7 @@
 """The live socket: snapshot, then at most one delta that the client has not acknowledged. Reads only; changes go by HTTP.
 
-Close codes: 1009 frame too long · 1011 failed here · 1013 no live messages to be had now, come back · 4400 malformed · 4401 not signed in · 4404 not yours or not there ·
-4408 no acknowledgement for 30 s.
+Close codes: 4400 malformed · 4401 not signed in · 4404 not yours or not there · 4408 no acknowledgement for 30 s · 4409 frame too long ·
+4411 failed here · 4413 no live messages to be had now, come back. (Of the registered codes a server's application may send 1000 alone.)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -26,9 +27,11 @@ from scheduling.selectors.times import iso
 
 logger = logging.getLogger(__name__)
 
-FAILED, TOO_LONG, COME_BACK, MALFORMED, SIGNED_OUT, NOT_FOUND, NO_ACK = 1011, 1009, 1013, 4400, 4401, 4404, 4408
+FAILED, TOO_LONG, COME_BACK, MALFORMED, SIGNED_OUT, NOT_FOUND, NO_ACK = 4411, 4409, 4413, 4400, 4401, 4404, 4408
 #: What the channel layer raises while Redis is away.
 AWAY = (OSError, RedisError)
+#: What a database that is away or stays locked adds to it.
+UNAVAILABLE = (*AWAY, OperationalError, InterfaceError)
 MAX_FRAME_CHARACTERS = 4096
 MAX_TOPICS = 8
 #: At most ten deltas a second.
@@ -54,6 +57,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except handshake.Refused as error:
             logger.info("socket refused: %s", error, extra={"action": "socket_refused"})
             await self.close()
+            return
+        except UNAVAILABLE as error:
+            await self.accept()
+            await self._ask_back(error)
             return
         self.feeds: dict[str, Feed] = {}
         self.flow = Flow(ACK_PATIENCE_S)
@@ -110,9 +117,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except NotFound:
             await self.close(NOT_FOUND)
             return True
-        except AWAY as error:
-            logger.warning("a socket could not subscribe: %s", error, extra={"action": "socket_without_layer"})
-            await self.close(COME_BACK)
+        except UNAVAILABLE as error:
+            await self._ask_back(error)
             return True
         feed = self.feeds[name] = Feed.started(topic, body, self._now())
         async with self._busy:
@@ -155,10 +161,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await asyncio.sleep(GREETING_S)
         await self.close(SIGNED_OUT)
 
+    async def _ask_back(self, error: Exception) -> None:
+        logger.warning("a socket cannot be served now: %s", error, extra={"action": "socket_unavailable"})
+        await self.close(COME_BACK)
+
     async def _run(self) -> None:
         """Until the socket closes: read what is due, send what changed, keep an eye on the client."""
         try:
             await self._loop()
+        except UNAVAILABLE as error:
+            await self._ask_back(error)
         except Exception:
             logger.exception("a live socket failed", extra={"action": "socket_failed"})
             await self.close(FAILED)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from django.http import QueryDict
 
-from scheduling.errors import SchedulingError
+from scheduling.errors import Invalid, SchedulingError
 from scheduling.jobtypes import registry
 from scheduling.models import NAME_PATTERN
 from scheduling.services.workflows import Idempotency, JobRequest, WorkflowRequest
@@ -39,6 +39,8 @@ class Draft:
 
     name: str = ""
     slide: str = ""
+    #: Microns per pixel of a slide whose file does not state them, as typed.
+    mpp: str = ""
     on_failure: str = OnFailure.CONTINUE
     branch_scope: str = BranchScope.WORKFLOW
     jobs: list[DraftJob] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Draft:
         return cls(
             name=post.get("name", "").strip(),
             slide=post.get("slide", ""),
+            mpp=post.get("mpp", "").strip()[:20],
             on_failure=post.get("on_failure", OnFailure.CONTINUE),
             branch_scope=post.get("branch_scope", BranchScope.WORKFLOW),
             jobs=[row for row in rows if row.job_id or row.branch][: MAX_JOBS + 1],
@@ -113,7 +116,16 @@ class Draft:
             # A row has no slide of its own: the workflow's is meant.
             (self.errors if name == "slide" else job.errors)[name] = error.message
         else:
-            self.errors[error.field if error.field in {"name", "slide"} else "jobs"] = error.message
+            self.errors[error.field if error.field in {"name", "slide", "mpp"} else "jobs"] = error.message
+
+    def resolution(self) -> float | None:
+        """The microns per pixel typed, None when left empty; a comma counts as a point. Raises Invalid."""
+        if not self.mpp:
+            return None
+        try:
+            return float(self.mpp.replace(",", "."))
+        except ValueError:
+            raise Invalid("Write a number such as 0.25.", field="mpp") from None
 
     def request(self) -> WorkflowRequest:
         """For the service; `check` came first."""

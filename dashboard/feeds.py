@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from dashboard.lists import list_body
 from dashboard.live import Body, Pace, Picture, Reader
-from scheduling.errors import NotFound
 from scheduling.events import QUEUE_GROUP, JobProgress, user_group
-from scheduling.models import Job, User
+from scheduling.models import User
 from scheduling.selectors.queue import queue_body
-from scheduling.selectors.workflows import visible_workflows, workflow_body, workflow_get
+from scheduling.selectors.workflows import job_find, workflow_body, workflow_get
 
 #: Read again without any news: a lost message must not cost more than this.
 SAFETY_S = 5.0
@@ -61,10 +59,7 @@ def _workflow_topic(name: str, user: User, key: str) -> Topic:
 
 
 def _job_topic(name: str, user: User, key: str) -> Topic:
-    try:
-        job = Job.objects.select_related("workflow").get(uuid=UUID(key), workflow__in=visible_workflows(user))
-    except (ValueError, Job.DoesNotExist):
-        raise NotFound from None
+    job = job_find(user=user, job_uuid=key)
 
     def read() -> Body:
         body = workflow_body(workflow_get(user=user, workflow_uuid=job.workflow.uuid))

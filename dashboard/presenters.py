@@ -5,6 +5,7 @@ The tables reach the browser as JSON (`look_table`), so that a state has one lab
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -118,26 +119,15 @@ def _running_foot(job: Body, now: datetime) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlideLabel:
-    """A slide on a card."""
-
-    name: str
-    thumbnail: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobCard:
-    """One job of a workflow page. `body` is the job as the API shows it."""
+class Shown(ABC):
+    """What has a state and a progress; `body` is as the API shows it."""
 
     body: Body
-    title: str
-    slide: SlideLabel | None
-    foot: str
 
     @property
+    @abstractmethod
     def look(self) -> str:
         """Name in LOOKS."""
-        return job_look(self.body)
 
     @property
     def icon(self) -> str:
@@ -153,6 +143,42 @@ class JobCard:
     def percent(self) -> int:
         """0 to 100."""
         return wording.percent(self.body["progress"])
+
+
+class ShownWorkflow(Shown):
+    """A workflow, on its page or in a list."""
+
+    @property
+    def look(self) -> str:
+        """Name in LOOKS."""
+        return workflow_look(self.body)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its jobs have ended."""
+        return self.body["status"] in FINISHED_WORKFLOW
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideLabel:
+    """A slide on a card."""
+
+    name: str
+    thumbnail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCard(Shown):
+    """One job of a workflow page."""
+
+    title: str
+    slide: SlideLabel | None
+    foot: str
+
+    @property
+    def look(self) -> str:
+        """Name in LOOKS."""
+        return job_look(self.body)
 
     @property
     def tiles(self) -> str:
@@ -212,37 +238,16 @@ def lanes_of(cards: Sequence[JobCard]) -> list[Lane]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkflowPage:
-    """Head and summary of a workflow page. `body` is the workflow as the API shows it."""
+class WorkflowPage(ShownWorkflow):
+    """Head and summary of a workflow page."""
 
-    body: Body
     number: int
     now: datetime
-
-    @property
-    def look(self) -> str:
-        """Name in LOOKS."""
-        return workflow_look(self.body)
-
-    @property
-    def icon(self) -> str:
-        """Symbol of the sprite."""
-        return LOOKS[self.look]["icon"]
-
-    @property
-    def label(self) -> str:
-        """Word for the status."""
-        return LOOKS[self.look]["label"]
 
     @property
     def title(self) -> str:
         """The name, or what stands for it."""
         return self.body["name"] or "Workflow"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all its jobs have ended."""
-        return self.body["status"] in FINISHED_WORKFLOW
 
     @property
     def has_retryable(self) -> bool:
@@ -291,11 +296,6 @@ class WorkflowPage:
         """Estimate from the mean rate."""
         known = self.total is not None and self.rate
         return wording.estimate((self.total - self.tiles) / self.rate if known and self.rate and self.total is not None else None)
-
-    @property
-    def percent(self) -> int:
-        """0 to 100."""
-        return wording.percent(self.body["progress"])
 
     @property
     def queued_text(self) -> str:

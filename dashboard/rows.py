@@ -6,33 +6,35 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import wording
-from dashboard.presenters import LOOKS, Body, workflow_look
-from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
+from dashboard.presenters import Body, ShownWorkflow
+from scheduling.states import RETRYABLE, UNFINISHED
+
+#: A row that scripts clone; no value of it is ever seen.
+BLANK: Body = {
+    "workflow_id": "00000000-0000-0000-0000-000000000000",
+    "user_id": "",
+    "status": "ACCEPTED",
+    "job_counts": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, "CANCELLED": 0},
+    "name": "",
+    "number": 0,
+    "progress": 0.0,
+    "branches": 0,
+    "tiles_processed": 0,
+    "tiles_total": 0,
+    "queue_position": None,
+    "created_at": "2026-01-01T00:00:00.000000Z",
+    "started_at": None,
+    "finished_at": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkflowRow:
+class WorkflowRow(ShownWorkflow):
     """One workflow of the overview. `body` is an entry of GET /workflow."""
 
-    body: Body
     now: datetime
     #: Whether the reader sees other users' workflows too.
     names_owner: bool = False
-
-    @property
-    def look(self) -> str:
-        """Name in LOOKS."""
-        return workflow_look(self.body)
-
-    @property
-    def icon(self) -> str:
-        """Symbol of the sprite."""
-        return LOOKS[self.look]["icon"]
-
-    @property
-    def label(self) -> str:
-        """Word for the status."""
-        return LOOKS[self.look]["label"]
 
     @property
     def title(self) -> str:
@@ -55,11 +57,6 @@ class WorkflowRow:
         return any(self.body["job_counts"][state] for state in RETRYABLE)
 
     @property
-    def is_finished(self) -> bool:
-        """Whether all its jobs have ended."""
-        return self.body["status"] in FINISHED_WORKFLOW
-
-    @property
     def meta(self) -> str:
         """`#12 · 9 jobs in 2 branches · user queued, position 1`"""
         parts = [f"#{self.body['number']}" + (f" by {self.body['user_id']}" if self.names_owner else "")]
@@ -69,19 +66,14 @@ class WorkflowRow:
         return " · ".join(parts)
 
     @property
-    def percent(self) -> int:
-        """0 to 100."""
-        return wording.percent(self.body["progress"])
-
-    @property
     def tiles(self) -> str:
         """Tiles finished."""
         return wording.count(self.body["tiles_processed"])
 
     @property
     def total(self) -> str:
-        """Tiles known of."""
-        return wording.count(self.body["tiles_total"])
+        """Tiles known of; a dash before any job is planned."""
+        return wording.count(self.body["tiles_total"] or None)
 
     @property
     def run_time(self) -> str:

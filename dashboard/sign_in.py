@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from scheduling.errors import Invalid, PermissionRefused
 from scheduling.models import User
+from scheduling.services import demo
 
 USER_ID_BACKEND = "scheduling.api.authentication.HeaderBackend"
 
@@ -61,7 +62,13 @@ def _by_password(request: HttpRequest, back: str) -> HttpResponse:
 
 def _page(request: HttpRequest, back: str, error: str = "", field: str = "", status: int = 200) -> HttpResponse:
     typed = {name: request.POST.get(name, "") for name in ("user_id", "username")}
-    return render(request, "dashboard/sign_in.html", {"back": back, "error": error, "error_field": field, "typed": typed}, status=status)
+    context = {"back": back, "error": error, "error_field": field, "typed": typed, "demo_user": _demo_user()}
+    return render(request, "dashboard/sign_in.html", context, status=status)
+
+
+def _demo_user() -> str:
+    """Whose the sample workflow is, where a typed id is enough to see it; "" where there is none."""
+    return demo.USER_ID if settings.ENV.trust_user_header and demo.demo_exists() else ""
 
 
 def _back(request: HttpRequest) -> str:

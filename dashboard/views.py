@@ -16,17 +16,17 @@ from dashboard.activity import activity_line
 from dashboard.drafts import Draft
 from dashboard.lists import Filter, page_of, running_count
 from dashboard.presenters import JobCard, SlideLabel, WorkflowPage, job_foot, lanes_of, look_table
-from dashboard.rows import Standing, WorkflowRow
+from dashboard.rows import BLANK, Standing, WorkflowRow
 from scheduling.errors import NotFound
 from scheduling.jobtypes import registry
-from scheduling.models import Job, User, Workflow
+from scheduling.models import Job, Workflow
 from scheduling.selectors.queue import queue_body
 from scheduling.selectors.slides import slide_query
 from scheduling.selectors.workflows import (
     job_artifacts,
+    job_find,
     job_get,
     slide_names,
-    visible_workflows,
     workflow_activity,
     workflow_body,
     workflow_get,
@@ -34,23 +34,6 @@ from scheduling.selectors.workflows import (
 
 #: The slide list of the panel; older slides are found by their workflows.
 MAX_SLIDES = 200
-#: A row that scripts clone; no value of it is ever seen.
-BLANK_ROW: dict[str, Any] = {
-    "workflow_id": "00000000-0000-0000-0000-000000000000",
-    "user_id": "",
-    "status": "ACCEPTED",
-    "job_counts": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, "CANCELLED": 0},
-    "name": "",
-    "number": 0,
-    "progress": 0.0,
-    "branches": 0,
-    "tiles_processed": 0,
-    "tiles_total": 0,
-    "queue_position": None,
-    "created_at": "2026-01-01T00:00:00.000000Z",
-    "started_at": None,
-    "finished_at": None,
-}
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -81,7 +64,7 @@ def render_overview(request: HttpRequest, draft: Draft, status: int = 200) -> Ht
         "slides": slide_query(user=user)[:MAX_SLIDES],
         "page": page,
         "rows": rows,
-        "blank_row": WorkflowRow(body=BLANK_ROW, now=now, names_owner=user.is_staff),
+        "blank_row": WorkflowRow(body=BLANK, now=now, names_owner=user.is_staff),
         "chosen": chosen,
         "standing": Standing(queue=queue_body(user), user_id=user.username, now=now),
         "bootstrap": {"page": "overview", "user": user.username, "is_staff": user.is_staff, "takes_news": chosen.is_plain, **look_table()},
@@ -156,12 +139,5 @@ def results(request: HttpRequest, workflow_id: str, job_id: str) -> HttpResponse
 @signed_in
 def job(request: HttpRequest, job_uuid: UUID) -> HttpResponse:
     """A job's address leads to its card."""
-    found = _job_of(user_of(request), job_uuid)
+    found = job_find(user=user_of(request), job_uuid=job_uuid)
     return redirect(f"/ui/workflow/{found.workflow.uuid}#job-{found.job_id}")
-
-
-def _job_of(user: User, job_uuid: UUID) -> Job:
-    found = Job.objects.select_related("workflow").filter(uuid=job_uuid, workflow__in=visible_workflows(user)).first()
-    if found is None:
-        raise NotFound
-    return found

@@ -54,4 +54,4 @@ def check_embedded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if not settings.ENV.embedded or settings.ENV.is_loopback:
         return []
     hint = "Run the programs under a process manager behind a proxy with TLS."
-    return [Warning("EMBEDDED is on and HOST is reachable from other machines.", hint=hint, id="scheduling.W002")]
+    return [Warning("`make run` listens on a HOST that is reachable from other machines.", hint=hint, id="scheduling.W002")]

@@ -19,8 +19,6 @@ from workflowsite import env  # noqa: E402
 ENV = env.read()
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ENV.data_dir / "numba"))
 
-BUNDLE_EXPIRES_S = 60
-
 app = Celery("workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker"])
 app.conf.update(
     task_serializer="json",

@@ -14,6 +14,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 #: A unix socket's path is at most 107 bytes on Linux.
 MAX_SOCKET_PATH_BYTES = 107
 MAX_WORKERS_LIMIT = 10_000
+#: A name, an IPv4 address or, in brackets, an IPv6 address; a leading dot stands for a domain and all below it.
+_HOST_NAME = re.compile(r"\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 
 
 class BadSetting(Exception):
@@ -190,16 +192,19 @@ def _url(env: Reader, name: str, schemes: tuple[str, ...]) -> str | None:
     if value is None:
         return None
     try:
-        scheme = urlsplit(value).scheme
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  (raises for what is no port)
     except ValueError as error:
         raise BadSetting(name, value, str(error)) from None
-    if scheme not in schemes:
+    if parts.scheme not in schemes:
         raise BadSetting(name, value, f"must start with {' or '.join(s + '://' for s in schemes)}")
     return value
 
 
 def _default_hosts(host: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([host, "localhost", "127.0.0.1", "[::1]"]))
+    # As a browser names it: an IPv6 address in brackets.
+    named = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return tuple(dict.fromkeys([named, "localhost", "127.0.0.1", "[::1]"]))
 
 
 def _check_together(env: Environment) -> None:
@@ -208,6 +213,11 @@ def _check_together(env: Environment) -> None:
         raise BadSetting(
             "DATA_DIR", str(env.data_dir), f"is too long for the embedded Redis ({socket} exceeds {MAX_SOCKET_PATH_BYTES} bytes)"
         )
+    for name in env.allowed_hosts:
+        if name == "*" and not env.debug:
+            raise BadSetting("ALLOWED_HOSTS", name, "must list the names of this server (* is for DEBUG=1 alone)")
+        if name != "*" and not _HOST_NAME.fullmatch(name):
+            raise BadSetting("ALLOWED_HOSTS", name, "must be host names without scheme, port or path, such as slides.example.org")
     for origin in env.csrf_trusted_origins:
         if "://" not in origin:
             raise BadSetting("CSRF_TRUSTED_ORIGINS", origin, "must be origins such as https://slides.example.org")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -227,10 +226,11 @@ SECURE_HSTS_SECONDS = 31_536_000 if ENV.https else 0
 # Whether subdomains follow and whether browsers preload it is the domain owner's decision, not this product's.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-HOST_NAME = socket.gethostname()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    # Whoever answers 503 has logged why; Django would add an ERROR for each time that /readyz is asked during a start.
+    "filters": {"not_503": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: getattr(record, "status_code", 0) != 503}},
     "formatters": {
         "plain": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"},
         "json": {"()": "pythonjsonlogger.json.JsonFormatter", "fmt": "{asctime}{levelname}{name}{message}", "style": "{"},
@@ -238,6 +238,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json" if ENV.log_json else "plain"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
+        "django.request": {"filters": ["not_503"]},
         "django.server": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},

@@ -11,4 +11,6 @@ urlpatterns = [
     path("", include("dashboard.urls")),
 ]
 
+handler400 = "scheduling.api.exceptions.bad_request"
+handler404 = "scheduling.api.exceptions.not_found"
 handler500 = "scheduling.api.exceptions.server_error"

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from typing import Any, BinaryIO
 
+from autobahn.exception import Disconnected
 from daphne import http_protocol
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
@@ -143,8 +145,9 @@ class BoundedServer(Server):
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Daphne's: the application sends."""
-        await super().handle_reply(protocol, message)
+        """Daphne's: the application sends. A socket whose client has just gone takes nothing more; the application hears of it by itself."""
+        with suppress(Disconnected):
+            await super().handle_reply(protocol, message)
         if (pace := getattr(protocol, "pace", None)) is not None:
             await pace.wait()
             # Nobody may read any more: an application that goes on sending leaves the loop to others all the same.

@@ -125,6 +125,22 @@ def is_page(request: HttpRequest) -> bool:
     return request.path.startswith(("/ui", "/admin"))
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400: a host that is not ours, or what else no view has seen."""
+    return _refused(request, 400, "Bad request.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404: outside the API's roots, and not for a person, in the API's words."""
+    return _refused(request, 404, "Not found.")
+
+
+def _refused(request: HttpRequest, status_code: int, detail: str) -> HttpResponse:
+    if is_page(request) or "text/html" in request.headers.get("Accept", ""):
+        return HttpResponse(render_to_string(f"{status_code}.html", request=request), status=status_code)
+    return JsonResponse({"detail": detail}, status=status_code)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500; a database that stayed locked below the views (in a middleware) is not our error but 503."""
     if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):

@@ -81,25 +81,6 @@ def queue_body(user: User) -> dict[str, Any]:
     return {"active": active, "waiting": waiting, "max_concurrent_users": max_active_users(), "workers": workers()}
 
 
-def user_standing(user: User) -> dict[str, Any]:
-    """How the user stands: active or waiting, with what; the slots in order, marked whose they are."""
-    slots = list(UserSlot.objects.order_by("since", "user_id"))
-    mine = next((slot for slot in slots if slot.user_id == user.pk), None)
-    counts = user.jobs.filter(state__in=UNFINISHED).aggregate(
-        running=Count("pk", filter=Q(state=JobState.RUNNING)), waiting=Count("pk", filter=Q(state=JobState.PENDING))
-    )
-    position = position_of(user)
-    return {
-        "active": mine is not None,
-        "since": iso(mine.since if mine else user.waiting_since),
-        **counts,
-        "position": position[0] if position else None,
-        "waiting_users": User.objects.filter(waiting_since__isnull=False).count(),
-        "slots": [{"mine": slot.user_id == user.pk} for slot in slots],
-        "max_concurrent_users": max_active_users(),
-    }
-
-
 def max_active_users() -> int:
     """How many users may be active: no more than there are workers."""
     return min(settings.ENV.max_concurrent_users, settings.ENV.max_workers)

@@ -47,6 +47,18 @@ def job_get(*, user: User, workflow_uuid: UUID | str, job_id: str) -> Job:
     return job
 
 
+def job_find(*, user: User, job_uuid: UUID | str) -> Job:
+    """A job by the uuid that the scheduler gave it. Raises NotFound."""
+    try:
+        key = UUID(str(job_uuid))
+    except ValueError:
+        raise NotFound from None
+    job = Job.objects.select_related("workflow").filter(uuid=key, workflow__in=visible_workflows(user)).first()
+    if job is None:
+        raise NotFound
+    return job
+
+
 def visible_workflows(user: User) -> QuerySet[Workflow]:
     """The user's own; all for staff."""
     return Workflow.objects.all() if user.is_staff else Workflow.objects.filter(owner=user)

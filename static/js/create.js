@@ -63,7 +63,7 @@ form.addEventListener("submit", () => {
 });
 addEventListener("pageshow", () => { document.getElementById("create-button").disabled = false; });
 renumber();
-(form.querySelector('[aria-invalid="true"]') || null)?.focus();
+form.querySelector('[aria-invalid="true"]')?.focus();
 
 // ---- upload
 const upload = document.getElementById("upload");
@@ -103,8 +103,9 @@ function reason(request) {
 function uploaded(slide, said) {
   const select = document.getElementById("slide");
   const option = new Option(slide.mpp === null ? `${slide.name} (µm per pixel unknown)` : slide.name, slide.slide_id, true, true);
+  option.toggleAttribute("data-no-mpp", slide.mpp === null);
   select.add(option, 1);
-  said.textContent = `${slide.name} is ready and chosen.`;
+  said.textContent = `${slide.name} is ready and chosen${slide.mpp === null ? "; please state its microns per pixel" : ""}.`;
   input.value = "";
 }
 

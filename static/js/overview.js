@@ -36,7 +36,7 @@ function bind(node, workflow) {
   stateIcon(field(node, "icon"), look, lookOf(look));
   text(field(node, "meta"), metaOf(workflow));
   text(field(node, "tiles"), count(workflow.tiles_processed));
-  text(field(node, "total"), count(workflow.tiles_total));
+  text(field(node, "total"), count(workflow.tiles_total || null));
   text(field(node, "percent"), `${done}%`);
   bar(field(node, "bar"), done);
   text(field(node, "run-time"), runTime(workflow));
@@ -51,6 +51,7 @@ function rowFor(workflow) {
   const id = workflow.workflow_id, title = titleOf(workflow);
   node.dataset.row = id;
   text(field(node, "title"), title);
+  field(node, "title").title = title;
   for (const link of [field(node, "title"), action(node, "open")]) link.href = `/ui/workflow/${id}`;
   for (const name of ["retry", "cancel", "delete"]) action(node, name).action = `/ui/workflow/${id}/${name}`;
   action(node, "cancel").dataset.confirm = `Cancel “${title}”? Its unfinished jobs will not run; finished tiles are kept for a re-run.`;

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -136,11 +137,17 @@ def test_the_rate_limit_is_told_with_the_seconds_to_wait(new_page: NewPage) -> N
     expect(page.get_by_label("Name", exact=True)).to_have_value("too much")
 
 
-def test_a_slide_is_uploaded_chosen_and_shown_on_its_card(new_page: NewPage, tmp_path: Path) -> None:
+def little_slide(folder: Path, **tags: Any) -> Path:
+    """A file with a stained square, and whatever the tags say of its resolution."""
     pixels = np.full((512, 512, 3), 240, np.uint8)
     pixels[100:300, 100:300] = (200, 120, 170)
-    file = tmp_path / "little.tif"
-    tifffile.imwrite(file, pixels, tile=(256, 256), photometric="rgb", resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+    file = folder / "little.tif"
+    tifffile.imwrite(file, pixels, tile=(256, 256), photometric="rgb", **tags)
+    return file
+
+
+def test_a_slide_is_uploaded_chosen_and_shown_on_its_card(new_page: NewPage, tmp_path: Path) -> None:
+    file = little_slide(tmp_path, resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
     page = new_page()
     sign_in(page, "ines")
     page.locator("#file").set_input_files(file)
@@ -149,6 +156,24 @@ def test_a_slide_is_uploaded_chosen_and_shown_on_its_card(new_page: NewPage, tmp
     expect(page.locator("#job-j1 .tag")).to_have_count(0)
     expect(page.locator("#job-j1 .card-slide")).to_contain_text("little.tif")
     page.wait_for_function("() => document.querySelector('#job-j1 img').naturalWidth > 0")
+
+
+def test_the_resolution_is_asked_for_only_with_a_slide_that_does_not_state_it(new_page: NewPage, tmp_path: Path) -> None:
+    page = new_page()
+    sign_in(page, "lena")
+    expect(page.get_by_label("Microns per pixel")).to_be_hidden()
+    page.locator("#file").set_input_files(little_slide(tmp_path))
+    expect(page.locator("#upload-text")).to_contain_text("please state its microns per pixel", timeout=SOON_MS)
+    page.get_by_label("Microns per pixel").fill("50")
+    create(page, "", [("b1", "TISSUE_MASK")])
+    expect(page.locator("#mpp-error")).to_contain_text("must be between")
+    expect(page.get_by_label("Microns per pixel")).to_be_focused()
+    page.get_by_label("Microns per pixel").fill("0.5")
+    page.get_by_label("Microns per pixel").press("Enter")
+    expect(page.locator("#job-j1 .card-slide")).to_contain_text("little.tif")
+    page.goto("/ui")
+    page.locator("#slide").select_option("little.tif")
+    expect(page.get_by_label("Microns per pixel")).to_be_hidden()
 
 
 def test_a_long_branch_hides_what_has_succeeded_until_it_is_asked_for(new_page: NewPage) -> None:

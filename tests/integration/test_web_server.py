@@ -140,6 +140,14 @@ def test_an_answer_waits_for_a_client_that_does_not_read(server: Server) -> None
         eventually(lambda: sent() > stopped_at, "more, once some was read")
 
 
+def test_a_frame_for_a_socket_that_is_closing_is_dropped_and_no_error(server: Server) -> None:
+    head = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        wire.sendall(f"GET /ws HTTP/1.1\r\n{head}".encode())
+        assert wire.recv(12) == b"HTTP/1.1 101"
+    eventually(lambda: server.call()[1]["sockets_outlived"] == 1, "the application to go on")
+
+
 def test_limits_are_those_of_the_path() -> None:
     assert max_body_bytes(b"POST", b"/slide?x=1", 10**9) == 10**9 + 2**16
     assert max_body_bytes(b"POST", b"/slide", 1) == MAX_BODY_BYTES, "a path in JSON must fit"

@@ -54,7 +54,12 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("HTTPS", "https"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgres://[broken"),
+        ("DATABASE_URL", "postgres://u:p@127.0.0.1:port/x"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://127.0.0.1:port/0"),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "https://slides.example.org"),
+        ("ALLOWED_HOSTS", "slides.example.org:8000"),
         ("CSRF_TRUSTED_ORIGINS", "slides.example.org"),
     ],
 )
@@ -63,6 +68,19 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(name: str, value: 
         read({name: value})
     assert caught.value.name == name
     assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("::1", "[::1]"), ("2001:db8::7", "[2001:db8::7]"), ("slides.example.org", "slides.example.org")]
+)
+def test_the_default_hosts_begin_with_the_host_as_a_browser_names_it(host: str, named: str) -> None:
+    assert read({"HOST": host}).allowed_hosts[0] == named
+
+
+def test_allowed_hosts_are_names_addresses_and_domains() -> None:
+    given = "slides.example.org, .example.org,localhost,10.0.0.7,[::1],lab_7"
+    assert read({"ALLOWED_HOSTS": given}).allowed_hosts == ("slides.example.org", ".example.org", "localhost", "10.0.0.7", "[::1]", "lab_7")
+    assert read({"ALLOWED_HOSTS": "*", "DEBUG": "1"}).allowed_hosts == ("*",)
 
 
 def test_trust_and_demo_are_on_by_default_only_when_embedded_on_loopback() -> None:

@@ -20,6 +20,9 @@ from rest_framework.request import Request
 
 _REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 
+#: Their one renderer needs a template, which DRF's answer to OPTIONS has not.
+PAGE_METHODS = ["get", "head"]
+
 _INLINE_STYLES = csp_update({"style-src": ["'unsafe-inline'"]})
 _INLINE_STYLES_AND_WORKER = csp_update({"style-src": ["'unsafe-inline'"], "worker-src": ["blob:"]})
 
@@ -38,6 +41,7 @@ class SwaggerView(SpectacularSwaggerSplitView):
     authentication_classes = ()
     permission_classes = ()
     url_name = "api:schema"
+    http_method_names = PAGE_METHODS
 
 
 @method_decorator(_INLINE_STYLES_AND_WORKER, name="dispatch")
@@ -47,6 +51,7 @@ class RedocView(SpectacularRedocView):
     authentication_classes = ()
     permission_classes = ()
     url_name = "api:schema"
+    http_method_names = PAGE_METHODS
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -182,3 +182,26 @@ def test_an_error_of_ours_is_json_without_its_details(alice: APIClient, monkeypa
     assert answer.status_code == 500
     assert list(answer.json()) == ["detail"]
     assert b"secret detail" not in answer.content
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_document_page_refuses_what_is_no_reading(path: str) -> None:
+    for method in ("OPTIONS", "POST", "DELETE"):
+        assert Client(raise_request_exception=False).generic(method, path).status_code == 405
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_address_is_json_for_programs_and_a_page_for_people(method: str) -> None:
+    for accept in ("", "*/*", "application/json"):
+        answer = Client().generic(method, "/nope", HTTP_ACCEPT=accept)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not found."})
+    for path, accept in (("/nope", "text/html,*/*;q=0.8"), ("/ui/nope", "*/*")):
+        answer = Client().generic(method, path, HTTP_ACCEPT=accept)
+        assert (answer.status_code, answer["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_a_foreign_host_is_refused_in_the_words_of_who_asks() -> None:
+    program = Client().get("/workflow", HTTP_HOST="evil.example")
+    assert (program.status_code, list(program.json())) == (400, ["detail"])
+    person = Client().get("/ui", HTTP_HOST="evil.example")
+    assert (person.status_code, person["Content-Type"]) == (400, "text/html; charset=utf-8")

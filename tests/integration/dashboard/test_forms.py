@@ -80,6 +80,40 @@ def test_a_slide_without_resolution_is_explained_at_the_slide(page: Client, amel
     assert re.search(r'id="slide-error".*?microns per pixel', html, re.DOTALL)
 
 
+@pytest.fixture
+def unmeasured(amelie: User) -> Slide:
+    """A slide whose file says nothing of its resolution."""
+    return Slide.objects.create(
+        owner=amelie, name="a.tif", path="slides/a", size_bytes=1, fingerprint="f", width=1, height=1, format="tiff"
+    )
+
+
+@pytest.mark.parametrize("typed", ["0.25", " 0,25 "])
+def test_the_owner_states_the_resolution_in_the_panel_and_it_stays_with_the_slide(page: Client, unmeasured: Slide, typed: str) -> None:
+    assert re.search(rf'value="{unmeasured.pk}" data-no-mpp', page.get("/ui").content.decode())
+    answer = page.post("/ui/workflow", panel(slide=str(unmeasured.pk), mpp=typed))
+    assert answer["Location"] == f"/ui/workflow/{Workflow.objects.get().uuid}"
+    unmeasured.refresh_from_db()
+    assert (unmeasured.mpp, unmeasured.mpp_source) == (0.25, "owner")
+    assert "data-no-mpp" not in page.get("/ui").content.decode()
+
+
+@pytest.mark.parametrize(("typed", "text"), [("a quarter", "Write a number"), ("250", "must be between"), ("nan", "must be between")])
+def test_a_resolution_that_cannot_be_is_explained_beside_its_field(page: Client, unmeasured: Slide, typed: str, text: str) -> None:
+    html = page.post("/ui/workflow", panel(slide=str(unmeasured.pk), mpp=typed)).content.decode()
+    assert re.search(rf'id="mpp-error">(?:(?!</p>).)*{text}', html, re.DOTALL)
+    unmeasured.refresh_from_db()
+    assert unmeasured.mpp is None
+    assert not Workflow.objects.exists()
+
+
+def test_a_resolution_that_the_file_states_is_not_changed_by_the_panel(page: Client, unmeasured: Slide) -> None:
+    Slide.objects.update(mpp=0.5, mpp_source="file")
+    page.post("/ui/workflow", panel(slide=str(unmeasured.pk), mpp="0.25"))
+    unmeasured.refresh_from_db()
+    assert (unmeasured.mpp, unmeasured.mpp_source) == (0.5, "file")
+
+
 def test_the_slide_of_another_user_is_neither_offered_nor_taken(page: Client, bjorn: User) -> None:
     slide = Slide.objects.create(
         owner=bjorn, name="his.tif", path="slides/b", size_bytes=1, fingerprint="f", width=1, height=1, mpp=1, format="tiff"

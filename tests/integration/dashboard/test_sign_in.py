@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from scheduling.models import User
+from scheduling.models import User, Workflow
+from scheduling.services import demo
+from scheduling.services.users import user_for_header
+from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +60,30 @@ def test_a_password_signs_in(client: Client) -> None:
     assert client.post("/ui/login", {"username": "boss", "password": "\0"}).status_code == 400
     assert client.post("/ui/login", {"username": "boss", "password": "secret"}).status_code == 302
     assert client.get("/ui").status_code == 200
+
+
+@pytest.fixture
+def sample(db: None) -> Workflow:
+    """What a first start leaves behind."""
+    return workflow_submit(
+        user=user_for_header("demo"),
+        request=WorkflowRequest(jobs=(JobRequest(job_id="mask", branch="b", job_type="TISSUE_MASK"),), name=demo.WORKFLOW_NAME),
+    )
+
+
+def test_a_newcomer_is_told_whose_the_sample_is_and_led_to_it(client: Client, sample: Workflow) -> None:
+    assert 'name="user_id" value="demo"' in client.get("/ui/login").content.decode()
+    client.post("/ui/login", {"user_id": "demo"})
+    assert str(sample.uuid) in client.get("/ui").content.decode()
+
+
+def test_no_sample_is_spoken_of_where_there_is_none(client: Client) -> None:
+    assert "demo" not in client.get("/ui/login").content.decode()
+
+
+@pytest.mark.usefixtures("sample", "untrusting")
+def test_no_sample_is_spoken_of_where_a_typed_id_opens_nothing(client: Client) -> None:
+    assert "demo" not in client.get("/ui/login").content.decode()
 
 
 def test_a_session_of_a_typed_id_ends_when_ids_are_no_longer_trusted(page: Client, settings: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
+from django.db import OperationalError
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
@@ -264,6 +265,30 @@ async def test_a_long_frame_and_a_binary_one_close_the_socket(connect: Any, amel
         socket = await connect("amelie")
         await socket.send_to(**message)
         assert await socket.closed() == code
+
+
+def test_every_close_code_is_one_that_an_application_may_send() -> None:
+    codes = (getattr(consumers, name) for name in ("FAILED", "TOO_LONG", "COME_BACK", "MALFORMED", "SIGNED_OUT", "NOT_FOUND", "NO_ACK"))
+    assert all(3000 <= code <= 4999 for code in codes), "the server refuses to send any other, and fails"
+
+
+def locked(*_: object) -> None:
+    raise OperationalError("database is locked")
+
+
+async def test_a_locked_database_asks_a_socket_to_come_back_at_every_point(
+    connect: Any, amelie: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "SAFETY_S", 0.2)
+    old, new = await connect("amelie"), await connect("amelie")
+    await old.subscribe("user")
+    monkeypatch.setattr(consumers, "open_topic", locked)
+    await new.say(t="sub", topic="user")
+    assert await new.closed() == consumers.COME_BACK
+    monkeypatch.setattr(consumers.LiveConsumer, "_read", locked)
+    assert await old.closed() == consumers.COME_BACK
+    monkeypatch.setattr(consumers.handshake, "user_of", locked)
+    assert await (await connect("amelie")).closed() == consumers.COME_BACK
 
 
 async def test_too_many_topics_close_the_socket(connect: Any, amelie: User, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:

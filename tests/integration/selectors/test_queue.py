@@ -62,22 +62,6 @@ def test_the_queue_costs_the_same_however_long_it_is(house: list[User], django_a
         queue.queue_body(house[0])
 
 
-def test_an_active_user_knows_the_slot_and_a_waiting_one_the_place(house: list[User]) -> None:
-    alice, _, _, dave = (User.objects.get(pk=user.pk) for user in house)
-    standing = queue.user_standing(alice)
-    assert (standing["active"], standing["running"], standing["waiting"], standing["position"]) == (True, 2, 1, None)
-    assert standing["slots"] == [{"mine": True}, {"mine": False}]
-    standing = queue.user_standing(dave)
-    assert (standing["active"], standing["position"], standing["waiting_users"], standing["max_concurrent_users"]) == (False, 2, 2, 3)
-    assert standing["since"] == queue.iso(dave.waiting_since)
-    assert standing["slots"] == [{"mine": False}, {"mine": False}]
-
-
-def test_a_user_without_work_stands_nowhere() -> None:
-    standing = queue.user_standing(new_user())
-    assert (standing["active"], standing["since"], standing["position"], standing["slots"]) == (False, None, None, [])
-
-
 def test_positions_are_those_of_all_who_wait(house: list[User]) -> None:
     assert queue.positions_in_queue() == {house[2].pk: (1, 2), house[3].pk: (2, 2)}
     assert [queue.position_of(user) for user in house] == [None, None, (1, 2), (2, 2)]

@@ -98,3 +98,16 @@ def test_the_stacked_bar_puts_states_side_by_side() -> None:
 def test_an_event_without_words_of_its_own_is_shown_by_its_name() -> None:
     event = {"id": 1, "at": STARTED, "type": "job.lost_worker", "actor": "scheduler", "reason": "", "job_id": "j1", "data": {}}
     assert activity_line(event, NOW).text == "j1 lost worker"
+
+
+@pytest.mark.parametrize(("status", "icon"), [("SUCCEEDED", "st-succeeded"), ("FAILED", "st-failed"), ("CANCELLED", "st-cancelled")])
+def test_the_end_of_a_workflow_looks_like_its_status(status: str, icon: str) -> None:
+    event = {"id": 1, "at": STARTED, "type": "workflow.finished", "actor": "", "reason": "", "job_id": None, "data": {"status": status}}
+    line = activity_line(event, NOW)
+    assert (line.text, line.look, line.icon) == (f"Workflow {status.lower()}", status.lower(), icon)
+
+
+@pytest.mark.parametrize(("reason", "shown"), [("cancelled", ""), ("cancelled by amelie", "cancelled by amelie")])
+def test_a_reason_that_only_repeats_the_event_is_left_out(reason: str, shown: str) -> None:
+    event = {"id": 1, "at": STARTED, "type": "job.cancelled", "actor": "", "reason": reason, "job_id": "j1", "data": {}}
+    assert activity_line(event, NOW).reason == shown
