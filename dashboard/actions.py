@@ -72,6 +72,22 @@ def workflow_retry(request: HttpRequest, workflow_id: str) -> HttpResponse:
 
 
 @changes
+def workflow_pause(request: HttpRequest, workflow_id: str) -> HttpResponse:
+    """Hold a workflow; what runs waits again with its finished tiles."""
+    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
+    services.workflow_pause(workflow=workflow, actor=user_of(request).username)
+    return answer(request, "success", f"{workflow} is being paused.", f"/ui/workflow/{workflow_id}")
+
+
+@changes
+def workflow_resume(request: HttpRequest, workflow_id: str) -> HttpResponse:
+    """Let a paused workflow go on."""
+    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
+    services.workflow_pause(workflow=workflow, actor=user_of(request).username, paused=False)
+    return answer(request, "success", f"{workflow} goes on.", f"/ui/workflow/{workflow_id}")
+
+
+@changes
 def workflow_delete(request: HttpRequest, workflow_id: str) -> HttpResponse:
     """Delete a finished workflow with its results."""
     workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)

@@ -13,10 +13,13 @@ ACTIVITY: dict[str, tuple[str, str, str]] = {
     "workflow.submitted": ("plus", "", "Workflow created by {actor} with {jobs} in {branches}"),
     "workflow.finished": ("workflow", "", "Workflow {status}"),
     "workflow.cancel_requested": ("stop", "cancelled", "Cancel asked for by {actor}"),
+    "workflow.paused": ("pause", "", "Paused by {actor}"),
+    "workflow.resumed": ("play", "", "Resumed by {actor}"),
     "job.started": ("play", "running", "{job} started"),
     "job.succeeded": ("st-succeeded", "succeeded", "{job} succeeded"),
     "job.failed": ("st-failed", "failed", "{job} failed"),
     "job.cancelled": ("stop", "cancelled", "{job} cancelled"),
+    "job.taken_back": ("clock", "", "{job} waits again"),
     "job.retried": ("sync", "", "{job} retried by {actor}"),
     "job.taken_over": ("play", "running", "{job} goes on under a new scheduler"),
 }

@@ -107,7 +107,7 @@ class WorkflowAdmin(SteeredAdmin):
     readonly_fields = ("uuid", "created_at")
     date_hierarchy = "created_at"
     inlines = [JobInline]
-    actions = ["cancel", "retry", "delete_finished"]
+    actions = ["cancel", "retry", "pause", "resume", "delete_finished"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
         """With counts of jobs, so that a list costs one query."""
@@ -139,6 +139,16 @@ class WorkflowAdmin(SteeredAdmin):
     def retry(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:
         """As POST /workflow/{workflow_id}/retry."""
         each(self, request, rows, lambda row, actor: workflows.workflow_retry(workflow=row, actor=actor), "Put back")
+
+    @admin.action(description="Pause", permissions=["steer"])
+    def pause(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:
+        """As POST /workflow/{workflow_id}/pause."""
+        each(self, request, rows, lambda row, actor: workflows.workflow_pause(workflow=row, actor=actor), "Paused")
+
+    @admin.action(description="Resume", permissions=["steer"])
+    def resume(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:
+        """As POST /workflow/{workflow_id}/resume."""
+        each(self, request, rows, lambda row, actor: workflows.workflow_pause(workflow=row, actor=actor, paused=False), "Resumed")
 
     @admin.action(description="Delete with results (finished workflows)", permissions=["steer"])
     def delete_finished(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:

@@ -41,6 +41,7 @@ ICONS = {
     "kebab": "kebab-horizontal-16",
     "moon": "moon-16",
     "person": "person-16",
+    "pause": "pause-16",
     "play": "play-16",
     "plus": "plus-16",
     "question": "question-16",

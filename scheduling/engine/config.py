@@ -13,6 +13,8 @@ class EngineConfig:
     data_dir: Path
     max_workers: int
     max_concurrent_users: int
+    #: How long a user keeps a slot while others wait; 0 = until all jobs have ended.
+    slot_max_s: float = 0.0
     #: How long a leader is trusted after its last transaction; it renews at least each third of it.
     lease_s: float = 6.0
     #: A bundle ends at the first tile border after this.

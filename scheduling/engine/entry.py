@@ -50,13 +50,15 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """How a job ended."""
+    """How a job ended, or (state PENDING) that it was taken back with its finished tiles."""
 
     job: int
     epoch: int
     state: JobState
     tiles_processed: int
     tiles_total: int | None
+    #: Why it was taken back.
+    reason: str = ""
     error: str = ""
     traceback: str = ""
     warnings: tuple[str, ...] = ()
@@ -91,6 +93,8 @@ class Entry:
     step: int = 0
     virtual_s: float = 0.0
     is_cancelled: bool = False
+    #: Why the job is being taken back; "" while it may go on.
+    yielding: str = ""
     warnings: list[str] = field(default_factory=list)
     end: End | None = None
     #: Progress shown so far in this attempt.
@@ -113,6 +117,11 @@ class Entry:
     @property
     def is_over(self) -> bool:
         """Nothing more is to be sent."""
+        return self.is_decided or bool(self.yielding)
+
+    @property
+    def is_decided(self) -> bool:
+        """What becomes of the job is settled."""
         return self.end is not None or self.is_cancelled
 
     def plan(self, tiles_total: int, finished: Iterable[int]) -> None:
@@ -192,13 +201,14 @@ class Entry:
         return max(1, math.floor(size / self.batch)) * self.batch
 
     def finish_as(self, state: JobState, *, error: str = "", traceback: str = "", artifacts: tuple[dict[str, Any], ...] = ()) -> None:
-        """Decide how the job ends; it is reported when nothing of it is under way any more."""
+        """Decide how the job ends (PENDING: is taken back); it is reported when nothing of it is under way any more."""
         self.end = End(
             job=self.claimed.job,
             epoch=self.claimed.epoch,
             state=state,
             tiles_processed=self.progress,
             tiles_total=self.tiles_total,
+            reason=self.yielding if state == JobState.PENDING else "",
             error=error,
             traceback=traceback,
             warnings=tuple(self.warnings),

@@ -162,7 +162,7 @@ class Ledger:
             entry.batch, entry.seconds_per_tile = plan.batch, plan.seconds_per_tile
             entry.warnings += [warning for warning in plan.warnings if warning not in entry.warnings]
             entry.plan(plan.tiles_total, from_ranges(plan.finished))
-        elif outcome.artifacts is not None and not entry.is_over:
+        elif outcome.artifacts is not None and not entry.is_decided:
             entry.finish_as(JobState.SUCCEEDED, artifacts=outcome.artifacts)
         elif outcome.next_step is not None:
             entry.step = outcome.next_step
@@ -173,7 +173,7 @@ class Ledger:
         if failure.is_final or tries >= self._config.tile_tries:
             where = "" if failure.tile is None else f"Tile {failure.tile}: "
             often = "" if failure.is_final else f" (tried {tries} times)"
-            if not entry.is_over:
+            if not entry.is_decided:
                 entry.finish_as(JobState.FAILED, error=f"{where}{failure.message}{often}", traceback=failure.traceback)
             return
         waits = self._config.tile_backoff_s
@@ -222,11 +222,23 @@ class Ledger:
         """Send nothing more of this job."""
         self._entries[job].is_cancelled = True
 
+    def take_back(self, job: int, reason: str) -> None:
+        """Send nothing more of this job; it waits again, with its finished tiles, when what is under way has come back."""
+        self._entries[job].yielding = reason
+
+    @property
+    def yielding(self) -> frozenset[int]:
+        """Jobs that are being taken back."""
+        return frozenset(job for job, entry in self._entries.items() if entry.yielding)
+
     def ends(self) -> list[End]:
         """Jobs that are over and of which nothing is under way any more."""
         for entry in self._entries.values():
-            if entry.is_cancelled and entry.end is None and not entry.bundles:
-                entry.finish_as(JobState.CANCELLED, error="cancelled")
+            if entry.end is None and not entry.bundles:
+                if entry.is_cancelled:
+                    entry.finish_as(JobState.CANCELLED, error="cancelled")
+                elif entry.yielding:
+                    entry.finish_as(JobState.PENDING)
         # Tiles that were under way when the end was decided have counted since.
         return [
             replace(entry.end, tiles_processed=entry.progress, tiles_total=entry.tiles_total)

@@ -28,7 +28,7 @@ from scheduling.engine.pool import Pool, PoolUnavailable
 from scheduling.engine.reporting import ProgressReporter
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
-from scheduling.engine.store.leader import reconcile
+from scheduling.engine.store.leader import Held, reconcile
 from scheduling.jobtypes.base import JobSpec
 
 logger = logging.getLogger(__name__)
@@ -140,10 +140,14 @@ class SchedulerLoop:
     def _reconcile(self) -> bool:
         """Bring ledger and database in line; whether another pass may find more to do."""
         limits = Limits(
-            max_workers=self._config.max_workers, max_active_users=self._config.max_active_users, queues=frozenset(self._processes)
+            max_workers=self._config.max_workers,
+            max_active_users=self._config.max_active_users,
+            queues=frozenset(self._processes),
+            slot_max_s=self._config.slot_max_s,
         )
         ends = self._ledger.ends()
-        result = reconcile(self._lease, ends, self._ledger.jobs, limits, self._ledger.virtual_times())
+        held = Held(ends=tuple(ends), running=self._ledger.jobs, yielding=self._ledger.yielding, virtual_times=self._ledger.virtual_times())
+        result = reconcile(self._lease, held, limits)
         for end in ends:
             self._ledger.drop(end.job)
             self._reporter.forget(end.job)
@@ -153,6 +157,9 @@ class SchedulerLoop:
             self._take_on(claimed)
         for job in result.cancel & self._ledger.jobs:
             self._ledger.cancel(job)
+        for preemption in result.preempt:
+            if preemption.job in self._ledger.jobs:
+                self._ledger.take_back(preemption.job, preemption.reason)
         self._stop_what_is_over()
         return result.has_decided or bool(self._ledger.ends())
 

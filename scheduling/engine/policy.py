@@ -17,6 +17,7 @@ class Slot:
 
     user: int
     since: datetime
+    #: Unfinished work that is not paused.
     has_unfinished: bool
 
 
@@ -35,6 +36,11 @@ class Running:
     job: int
     user: int
     lane: str
+    #: Orders by claim: the youngest running job has the highest.
+    epoch: int = 0
+    is_paused: bool = False
+    #: It is on its way back to waiting: nothing more of it is sent, its place comes free at the next bundle border.
+    is_yielding: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +72,8 @@ class Limits:
     max_active_users: int
     #: Queues that a live worker serves.
     queues: frozenset[str]
+    #: How long a user keeps a slot while others wait; 0 = until all jobs have ended.
+    slot_max_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,26 +86,91 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Preemption:
+    """A running job to be taken back at its next bundle border, its finished tiles kept, and why."""
+
+    job: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decisions:
-    """What to do now, in this order: give up slots, admit users, claim jobs."""
+    """What to do now, in this order: give up slots, queue again, admit users, claim jobs, take jobs back."""
 
     release: tuple[int, ...] = ()
+    #: Users whose tenure has ended and of whom nothing runs any more.
+    requeue: tuple[int, ...] = ()
     admit: tuple[int, ...] = ()
     claim: tuple[Claim, ...] = ()
+    preempt: tuple[Preemption, ...] = ()
 
 
-def decide(snapshot: Snapshot, limits: Limits) -> Decisions:
-    """Decide from facts alone; the same snapshot always gives the same decisions."""
-    release = tuple(slot.user for slot in snapshot.slots if not slot.has_unfinished)
-    kept = [slot.user for slot in snapshot.slots if slot.has_unfinished]
+def decide(snapshot: Snapshot, limits: Limits, now: datetime) -> Decisions:
+    """Decide from facts alone; the same snapshot at the same time always gives the same decisions."""
+    kept = [slot for slot in snapshot.slots if slot.has_unfinished]
     queue = sorted(snapshot.waiting, key=lambda waiting: (waiting.since, waiting.user))
-    admit = tuple(waiting.user for waiting in queue[: max(0, limits.max_active_users - len(kept))])
-    return Decisions(release=release, admit=admit, claim=_claims(snapshot, limits, {*kept, *admit}))
-
-
-def _claims(snapshot: Snapshot, limits: Limits, active: set[int]) -> tuple[Claim, ...]:
-    running = Counter(job.user for job in snapshot.running)
+    free = max(0, limits.max_active_users - len(kept))
+    overdue = _overdue(kept, len(queue) - free, limits, now)
+    at_work = {job.user for job in snapshot.running}
+    requeue = tuple(user for user in overdue if user not in at_work)
+    admit = tuple(waiting.user for waiting in queue[: free + len(requeue)])
+    active = {slot.user for slot in kept} - set(overdue) | set(admit)
     ready = _ready_by_user(snapshot, limits, active)
+    claims = _claims(snapshot, limits, ready)
+    return Decisions(
+        release=tuple(slot.user for slot in snapshot.slots if not slot.has_unfinished),
+        requeue=requeue,
+        admit=admit,
+        claim=claims,
+        preempt=(*_withdrawals(snapshot, overdue), *_preemptions(snapshot, limits, set(ready), claims)),
+    )
+
+
+def _overdue(kept: list[Slot], needed: int, limits: Limits, now: datetime) -> tuple[int, ...]:
+    """Users who must give up their slot: tenure over, longest held first, no more than users wait for a slot in vain."""
+    if limits.slot_max_s <= 0 or needed <= 0:
+        return ()
+    over = [slot for slot in kept if (now - slot.since).total_seconds() >= limits.slot_max_s]
+    return tuple(slot.user for slot in sorted(over, key=lambda slot: (slot.since, slot.user))[:needed])
+
+
+def _withdrawals(snapshot: Snapshot, overdue: tuple[int, ...]) -> tuple[Preemption, ...]:
+    """Running jobs that lose their right to run: their workflow is paused, or their user's tenure has ended."""
+    staying = [job for job in snapshot.running if not job.is_yielding]
+    paused = [Preemption(job=job.job, reason="its workflow is paused") for job in staying if job.is_paused]
+    ended = [
+        Preemption(job=job.job, reason="its user's time with a slot is over while others wait")
+        for job in staying
+        if job.user in overdue and not job.is_paused
+    ]
+    return (*paused, *ended)
+
+
+def _preemptions(snapshot: Snapshot, limits: Limits, ready: set[int], claims: tuple[Claim, ...]) -> tuple[Preemption, ...]:
+    """A place for each active user with runnable work and no running job, from the user with the most running jobs.
+
+    That user has at least two, so the two cannot take the place from each other in turn.
+    """
+    if len(snapshot.running) + len(claims) < limits.max_workers:
+        return ()
+    staying = [job for job in snapshot.running if not job.is_yielding and not job.is_paused]
+    at_work = {job.user for job in staying} | {claim.user for claim in claims}
+    needed = len(ready - at_work) - (len(snapshot.running) - len(staying))
+    preempted: list[Preemption] = []
+    while len(preempted) < needed:
+        counts = Counter(job.user for job in staying)
+        user, most = min(counts.items(), key=lambda item: (-item[1], -snapshot.virtual_times.get(item[0], 0.0), item[0]), default=(0, 0))
+        if most < 2:
+            break
+        youngest = max((job for job in staying if job.user == user), key=lambda job: (job.epoch, job.job))
+        staying.remove(youngest)
+        preempted.append(Preemption(job=youngest.job, reason=f"its user had {most} jobs running and another active user none"))
+    return tuple(preempted)
+
+
+def _claims(snapshot: Snapshot, limits: Limits, ready: dict[int, list[Head]]) -> tuple[Claim, ...]:
+    """Takes the claimed heads out of `ready`."""
+    running = Counter(job.user for job in snapshot.running if not job.is_yielding)
     claims: list[Claim] = []
     for _ in range(limits.max_workers - len(snapshot.running)):
         if not ready:
@@ -126,6 +199,7 @@ class Situation:
     """What a waiting job's reason is computed from."""
 
     is_scheduler_alive: bool
+    is_paused: bool
     #: The unfinished job before it in its lane, as (job_id, branch).
     behind: tuple[str, str] | None
     #: (position, number of waiting users) of its user; None when the user is active.
@@ -138,6 +212,8 @@ def waiting_reason(situation: Situation) -> str:
     """Why a PENDING job does not run."""
     if not situation.is_scheduler_alive:
         return "scheduler is not running"
+    if situation.is_paused:
+        return "paused"
     if situation.behind is not None:
         job_id, branch = situation.behind
         return f"behind job {job_id} in branch {branch}"

@@ -97,7 +97,7 @@ def workflow_body(workflow: Workflow) -> dict[str, Any]:
     """GET /workflow/{workflow_id}."""
     jobs = list(Job.objects.filter(workflow=workflow).order_by("id"))
     position = position_of(workflow.owner)
-    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position)
+    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position, is_paused=workflow.paused)
     bodies = [job_body(job, reasons.get(job.pk)) for job in jobs]
     return {
         "workflow_id": str(workflow.uuid),
@@ -193,8 +193,8 @@ def _common(workflow: Workflow, position: tuple[int, int] | None) -> dict[str, A
     }
 
 
-def _waiting_reasons(pending: Sequence[Job], position: tuple[int, int] | None) -> dict[int, str]:
-    """Why each of these PENDING jobs of one user waits, by job key; the words are the policy's."""
+def _waiting_reasons(pending: Sequence[Job], position: tuple[int, int] | None, *, is_paused: bool) -> dict[int, str]:
+    """Why each of these PENDING jobs of one workflow waits, by job key; the words are the policy's."""
     if not pending:
         return {}
     ahead = _jobs_ahead(pending)
@@ -202,7 +202,14 @@ def _waiting_reasons(pending: Sequence[Job], position: tuple[int, int] | None) -
     served = queues_served() if any(job.queue != "cpu" for job in pending) else frozenset({"cpu"})
     return {
         job.pk: waiting_reason(
-            Situation(is_scheduler_alive=alive, behind=ahead.get(job.pk), user_position=position, queue=job.queue, queues_served=served)
+            Situation(
+                is_scheduler_alive=alive,
+                is_paused=is_paused,
+                behind=ahead.get(job.pk),
+                user_position=position,
+                queue=job.queue,
+                queues_served=served,
+            )
         )
         for job in pending
     }

@@ -26,7 +26,7 @@ from scheduling.engine.trash import discard_job
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
-from scheduling.states import RETRYABLE, UNFINISHED
+from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,18 @@ def workflow_cancel(*, workflow: Workflow, actor: str) -> None:
 def workflow_retry(*, workflow: Workflow, actor: str) -> None:
     """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none, or when a slide of theirs was deleted."""
     _change(workflow, lambda user, flow, jobs: _retry(user, flow, jobs, actor), "no failed or cancelled job")
+
+
+def workflow_pause(*, workflow: Workflow, actor: str, paused: bool = True) -> None:
+    """Pause a workflow: running jobs wait again within one bundle, tiles kept; or resume it. Raises Conflict when it has finished."""
+
+    def change(user: User, locked: Workflow, _: list[Job]) -> int:
+        if locked.status in FINISHED_WORKFLOW:
+            return 0
+        store.set_paused(user, locked, timezone.now(), paused=paused, actor=actor)
+        return 1
+
+    _change(workflow, change, "already finished")
 
 
 def job_cancel(*, job: Job, actor: str) -> None:

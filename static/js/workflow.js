@@ -172,6 +172,8 @@ function bindStack(done) {
 function bindHead(ended, left) {
   show(action(head, "cancel"), !ended);
   show(action(head, "delete"), ended);
+  show(action(head, "pause"), !ended && !body.paused);
+  show(action(head, "resume"), !ended && body.paused);
   show(action(head, "retry"), body.jobs.some(isRetryable));
   action(head, "cancel").dataset.confirm =
     `Cancel “${body.name || "Workflow"}”? ${plural(left, "unfinished job")} will not run to the end; finished tiles are kept for a re-run.`;

@@ -11,6 +11,7 @@ from tests.bench.figures import Figure
 ROUNDS = 50
 USERS = 300
 HEADS_PER_USER = 50
+NOW = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=1)
 LIMITS = Limits(max_workers=64, max_active_users=32, queues=frozenset({"cpu"}))
 
 
@@ -36,7 +37,7 @@ def measure() -> dict[str, Figure]:
     facts, times = snapshot(), []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        decisions = decide(facts, LIMITS)
+        decisions = decide(facts, LIMITS, NOW)
         times.append(time.perf_counter() - began)
     assert len(decisions.claim) == LIMITS.max_workers - len(facts.running)
     median_ms = sorted(times)[ROUNDS // 2] * 1000

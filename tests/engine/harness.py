@@ -79,11 +79,16 @@ class Engine:
         self.started = 0
         self.lead()
 
-    def lead(self, max_workers: int = PROCESSES, max_concurrent_users: int = 3) -> None:
+    def lead(self, max_workers: int = PROCESSES, max_concurrent_users: int = 3, slot_max_s: float = 0.0) -> None:
         """Begin a new term; a leader before it is gone as if it had been killed."""
         self.started += 1
         config = EngineConfig(
-            data_dir=settings.DATA_DIR, max_workers=max_workers, max_concurrent_users=max_concurrent_users, lost_after_s=2.0, tick_s=0.2
+            data_dir=settings.DATA_DIR,
+            max_workers=max_workers,
+            max_concurrent_users=max_concurrent_users,
+            slot_max_s=slot_max_s,
+            lost_after_s=2.0,
+            tick_s=0.2,
         )
         redis = connect(self._url)
         lease = acquire("the tests", config.lease_s)

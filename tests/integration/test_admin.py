@@ -91,6 +91,12 @@ def test_actions_cancel_and_retry_through_the_services(boss: Client) -> None:
     act(boss, "job", "cancel", job.pk)
     act(boss, "workflow", "retry", workflow.pk)
     assert set(workflow.jobs.values_list("state", flat=True)) == {"PENDING"}
+    act(boss, "workflow", "pause", workflow.pk)
+    workflow.refresh_from_db()
+    assert workflow.paused
+    act(boss, "workflow", "resume", workflow.pk)
+    workflow.refresh_from_db()
+    assert not workflow.paused
     act(boss, "workflow", "delete_finished", workflow.pk)
     assert Workflow.objects.filter(pk=workflow.pk).exists(), "an unfinished workflow was deleted"
 

@@ -12,7 +12,7 @@ from django.db import connection, connections
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease, acquire
 from scheduling.engine.policy import Limits
-from scheduling.engine.store.leader import Pass, reconcile
+from scheduling.engine.store.leader import Held, Pass, reconcile
 from scheduling.models import Job, Slide, User, Workflow
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import UNFINISHED, JobState
@@ -95,12 +95,18 @@ class Leader:
     lease: Lease
     max_workers: int = 4
     max_active_users: int = 3
+    slot_max_s: float = 0.0
     held: dict[int, Claimed] = field(default_factory=dict)
+    #: Jobs being taken back.
+    yielding: frozenset[int] = frozenset()
 
     def look(self, *ends: End) -> Pass:
         """One pass."""
-        limits = Limits(max_workers=self.max_workers, max_active_users=self.max_active_users, queues=frozenset({"cpu"}))
-        result = reconcile(self.lease, ends, frozenset(self.held), limits, {})
+        limits = Limits(
+            max_workers=self.max_workers, max_active_users=self.max_active_users, queues=frozenset({"cpu"}), slot_max_s=self.slot_max_s
+        )
+        result = reconcile(self.lease, Held(ends=ends, running=frozenset(self.held), yielding=self.yielding), limits)
+        self.yielding = (self.yielding | {preemption.job for preemption in result.preempt}) - {end.job for end in ends}
         for end in ends:
             self.held.pop(end.job, None)
         self.held |= {claimed.job: claimed for claimed in result.claimed}

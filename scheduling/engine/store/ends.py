@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Case, F, PositiveIntegerField, Q, Value, When
 
@@ -25,29 +27,30 @@ def _end_job(lease: Lease, end: End, now: datetime) -> bool:
     job = Job.objects.select_related("workflow", "workflow__owner").filter(pk=end.job).first()
     if job is None:
         return False
-    rows = move(
-        Job.objects.filter(pk=end.job, epoch=end.epoch),
-        {JobState.RUNNING},
-        end.state,
-        # The wall clock may have gone back.
-        finished_at=max(now, job.started_at or now),
-        tiles_total=end.tiles_total if end.tiles_total is not None else job.tiles_total,
-        tiles_processed=end.tiles_processed,
-        error=end.error,
-        traceback=end.traceback,
-        warnings=list(end.warnings),
-        artifacts=list(end.artifacts),
-    )
-    if not rows:
+    fields: dict[str, Any] = {
+        "tiles_total": end.tiles_total if end.tiles_total is not None else job.tiles_total,
+        "tiles_processed": end.tiles_processed,
+        "warnings": list(end.warnings),
+    }
+    # The wall clock may have gone back.
+    finished_at = max(now, job.started_at or now)
+    if end.state != JobState.PENDING:
+        fields |= {"finished_at": finished_at, "error": end.error, "traceback": end.traceback, "artifacts": list(end.artifacts)}
+    if end.state == JobState.PENDING and job.cancel_requested:
+        # Asked for while the job was being taken back: nobody would look at the request any more.
+        end = replace(end, state=JobState.CANCELLED, error="cancelled", reason="")
+        fields |= {"finished_at": finished_at, "error": end.error}
+    if not move(Job.objects.filter(pk=end.job, epoch=end.epoch), {JobState.RUNNING}, end.state, **fields):
         return False
-    kind = f"job.{end.state.lower()}"
-    Event.objects.bulk_create(
-        [
-            job_event(
-                kind, job, job.workflow.uuid, actor=SCHEDULER, reason=end.error, term=lease.term, epoch=end.epoch, tiles=end.tiles_processed
-            )
-        ]
-    )
+    kind = "job.taken_back" if end.state == JobState.PENDING else f"job.{end.state.lower()}"
+    told: dict[str, Any] = {
+        "actor": SCHEDULER,
+        "reason": end.reason or end.error,
+        "term": lease.term,
+        "epoch": end.epoch,
+        "tiles": end.tiles_processed,
+    }
+    Event.objects.bulk_create([job_event(kind, job, job.workflow.uuid, **told)])
     if end.state == JobState.FAILED and job.workflow.on_failure == OnFailure.STOP:
         _stop_branch(job, now, lease.term)
     refresh_workflow(job.workflow, now, term=lease.term)

@@ -8,7 +8,7 @@ from datetime import datetime
 from scheduling import events
 from scheduling.engine.lease import Lease
 from scheduling.engine.store.log import user_event
-from scheduling.engine.store.users import has_unfinished, lock_users
+from scheduling.engine.store.users import has_work, lock_users
 from scheduling.models import Event, Job, User, UserSlot
 
 
@@ -24,21 +24,32 @@ def lock_concerned(ends: Iterable[int], max_active_users: int) -> None:
 
 
 def release_slots(lease: Lease, users: Iterable[int]) -> set[int]:
-    """Take the slots of users whose work has ended; not of one who has submitted more meanwhile. The users released."""
-    released = {user for user in lock_users(users) if not has_unfinished(user)}
+    """Take the slots of users whose work has ended or is paused; not of one who has submitted more meanwhile. The users released."""
+    released = {user for user in lock_users(users) if not has_work(user)}
     UserSlot.objects.filter(user_id__in=released).delete()
     User.objects.filter(pk__in=released).update(waiting_since=None)
-    Event.objects.bulk_create(user_event("user.released", user, reason="all jobs have ended", term=lease.term) for user in released)
+    Event.objects.bulk_create(user_event("user.released", user, reason="no work that is not paused", term=lease.term) for user in released)
     if released:
         events.queue_changed()
     return released
+
+
+def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
+    """Take the slots of users whose tenure has ended; they wait again from now on, and lose nothing else."""
+    keys = set(lock_users(users))
+    UserSlot.objects.filter(user_id__in=keys).delete()
+    User.objects.filter(pk__in=keys).update(waiting_since=now)
+    Event.objects.bulk_create(
+        user_event("user.requeued", user, reason="time with a slot is over while others wait", term=lease.term) for user in keys
+    )
+    events.queue_changed()
 
 
 def admit_users(lease: Lease, users: Iterable[int], now: datetime) -> set[int]:
     """Give slots to users who wait; a user who has nothing unfinished any more leaves the queue instead. The users admitted."""
     admitted: set[int] = set()
     for key, user in lock_users(users).items():
-        if user.waiting_since is not None and has_unfinished(key):
+        if user.waiting_since is not None and has_work(key):
             UserSlot.objects.get_or_create(user=user, defaults={"since": now, "term": lease.term})
             admitted.add(key)
     User.objects.filter(pk__in=list(users)).update(waiting_since=None)

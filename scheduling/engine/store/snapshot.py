@@ -7,25 +7,25 @@ from collections.abc import Iterable, Mapping
 from django.db.models import Exists, Min, OuterRef
 
 from scheduling.engine.policy import Head, Running, Slot, Snapshot, Waiting
-from scheduling.engine.store.users import unfinished_of
+from scheduling.engine.store.users import work_of
 from scheduling.engine.store.words import RUNNING, UNFINISHED
 from scheduling.models import Job, User, UserSlot
 from scheduling.states import JobState
 
 
-def read_snapshot(max_active_users: int, virtual_times: Mapping[int, float]) -> Snapshot:
+def read_snapshot(max_active_users: int, virtual_times: Mapping[int, float], yielding: frozenset[int] = frozenset()) -> Snapshot:
     """Slots, the first of the waiting users, what runs, and the lane heads of all of these users."""
     slots = tuple(
         Slot(user=user, since=since, has_unfinished=has)
-        for user, since, has in UserSlot.objects.annotate(has=Exists(unfinished_of(OuterRef("user")))).values_list(
-            "user_id", "since", "has"
-        )
+        for user, since, has in UserSlot.objects.annotate(has=Exists(work_of(OuterRef("user")))).values_list("user_id", "since", "has")
     )
     queue = User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk")[:max_active_users]
     waiting = tuple(Waiting(user=user.pk, since=user.waiting_since) for user in queue if user.waiting_since is not None)
     running = tuple(
-        Running(job=job, user=user, lane=lane)
-        for job, user, lane in Job.objects.filter(state=RUNNING).values_list("id", "owner_id", "lane").order_by("id")
+        Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=is_paused, is_yielding=job in yielding)
+        for job, user, lane, epoch, is_paused in Job.objects.filter(state=RUNNING)
+        .values_list("id", "owner_id", "lane", "epoch", "workflow__paused")
+        .order_by("id")
     )
     users = [slot.user for slot in slots] + [user.user for user in waiting]
     return Snapshot(slots=slots, waiting=waiting, running=running, heads=_heads(users), virtual_times=virtual_times)

@@ -17,26 +17,26 @@ def lock_users(keys: Iterable[int]) -> dict[int, User]:
     return {user.pk: user for user in User.objects.select_for_update().filter(pk__in=set(keys)).order_by("pk")}
 
 
-def has_unfinished(user_key: int) -> bool:
-    """Whether the user has a PENDING or RUNNING job."""
-    return unfinished_of(user_key).exists()
+def has_work(user_key: int) -> bool:
+    """Whether the user has a PENDING or RUNNING job in a workflow that is not paused."""
+    return work_of(user_key).exists()
 
 
-def unfinished_of(owner: Any) -> QuerySet[Job]:
-    """The unfinished jobs of a user (a key or an OuterRef).
+def work_of(owner: Any) -> QuerySet[Job]:
+    """The unfinished jobs of a user (a key or an OuterRef) whose workflow is not paused.
 
     Every lane has a name; asking for one makes SQLite take the index of unfinished jobs, not that of all the user ever had.
     """
-    return Job.objects.filter(owner_id=owner, lane__gt="", state__in=UNFINISHED)
+    return Job.objects.filter(owner_id=owner, lane__gt="", state__in=UNFINISHED, workflow__paused=False)
 
 
 def refresh_waiting(user: User, now: datetime) -> bool:
     """Bring `waiting_since` of a locked user in line with the facts; True when it changed.
 
-    Set when the user has unfinished work, no slot, and is not waiting yet; cleared when nothing is unfinished. It is never moved.
+    Set when the user has work, no slot, and is not waiting yet; cleared when there is no work (all ended or paused). It is never moved.
     """
     since = user.waiting_since
-    if not has_unfinished(user.pk):
+    if not has_work(user.pk):
         since = None
     elif since is None and not UserSlot.objects.filter(user=user).exists():
         since = now

@@ -77,6 +77,16 @@ def retry_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetim
     return changed
 
 
+def set_paused(user: User, workflow: Workflow, now: datetime, *, paused: bool, actor: str) -> None:
+    """Pause or resume a workflow; does nothing when it is so already. `user` is locked."""
+    if workflow.paused == paused:
+        return
+    workflow.paused = paused
+    workflow.save(update_fields=["paused"])
+    Event.objects.bulk_create([workflow_event("workflow.paused" if paused else "workflow.resumed", workflow, actor=actor)])
+    _settle(user, workflow, now, actor)
+
+
 def _settle(user: User, workflow: Workflow, now: datetime, actor: str) -> None:
     refresh_workflow(workflow, now, actor=actor)
     if refresh_waiting(user, now):

@@ -23,7 +23,12 @@ class Command(BaseCommand):
         """Run until a signal comes; a second one kills as usual."""
         env = settings.ENV
         app.set_default()
-        config = EngineConfig(data_dir=env.data_dir, max_workers=env.max_workers, max_concurrent_users=env.max_concurrent_users)
+        config = EngineConfig(
+            data_dir=env.data_dir,
+            max_workers=env.max_workers,
+            max_concurrent_users=env.max_concurrent_users,
+            slot_max_s=env.user_slot_max_seconds,
+        )
         service = SchedulerService(config=config, redis=connect(env.redis_url))
 
         def stop(number: int, _: object) -> None:

@@ -50,3 +50,24 @@ def test_delete_refuses_while_unfinished_and_takes_everything_afterwards(alice: 
     assert alice.delete(f"/workflow/{workflow_id}").status_code == 204
     assert alice.get(f"/workflow/{workflow_id}").status_code == 404
     assert states(workflow_id) == []
+
+
+def test_pause_holds_a_workflow_and_resume_lets_it_go_on(alice: APIClient, submit: Callable[..., str]) -> None:
+    workflow_id = submit()
+    answer = alice.post(f"/workflow/{workflow_id}/pause")
+    assert answer.status_code == 202
+    assert answer.json()["paused"] is True
+    assert answer.json() == alice.get(f"/workflow/{workflow_id}").json()
+    assert answer.json()["queue_position"] is None, "paused work does not queue"
+    assert alice.post(f"/workflow/{workflow_id}/pause").status_code == 202, "to pause what is paused changes nothing"
+    resumed = alice.post(f"/workflow/{workflow_id}/resume")
+    assert (resumed.status_code, resumed.json()["paused"], resumed.json()["queue_position"]) == (202, False, 1)
+
+
+def test_a_finished_workflow_and_a_strangers_are_not_paused(alice: APIClient, bob: APIClient, submit: Callable[..., str]) -> None:
+    workflow_id = submit()
+    for verb in ("pause", "resume"):
+        assert bob.post(f"/workflow/{workflow_id}/{verb}").status_code == 404
+    alice.post(f"/workflow/{workflow_id}/cancel")
+    for verb in ("pause", "resume"):
+        assert alice.post(f"/workflow/{workflow_id}/{verb}").status_code == 409

@@ -130,7 +130,7 @@ def test_the_schema_is_valid_and_complete() -> None:
     assert operations == {
         *(("/workflow", method) for method in ("get", "post")),
         *(("/workflow/{workflow_id}", method) for method in ("get", "delete")),
-        *((f"/workflow/{{workflow_id}}/{verb}", "post") for verb in ("cancel", "retry")),
+        *((f"/workflow/{{workflow_id}}/{verb}", "post") for verb in ("cancel", "retry", "pause", "resume")),
         *((f"{job}/{verb}", "post") for verb in ("cancel", "retry")),
         *((f"{job}/results{name}", "get") for name in ("", "/{name}")),
         *(("/slide", method) for method in ("get", "post")),

@@ -165,6 +165,15 @@ def test_cancel_retry_and_delete_say_what_they_did(page: Client, amelie: User, s
     assert not Workflow.objects.exists()
 
 
+def test_a_workflow_is_paused_and_goes_on(page: Client, amelie: User, submit: Submit) -> None:
+    address = f"/ui/workflow/{submit(amelie, name='Batch 14').uuid}"
+    assert page.get(address).content.decode().count('data-a="resume" hidden') == 1
+    held = page.post(f"{address}/pause", follow=True).content.decode()
+    assert "Batch 14 is being paused." in held
+    assert 'data-a="pause" hidden' in held
+    assert "Batch 14 goes on." in page.post(f"{address}/resume", follow=True).content.decode()
+
+
 def test_scripts_get_the_same_words_as_json(page: Client, amelie: User, submit: Submit) -> None:
     workflow = submit(amelie)
     ask = {"headers": {"Accept": "application/json"}}
@@ -175,7 +184,7 @@ def test_scripts_get_the_same_words_as_json(page: Client, amelie: User, submit: 
     assert Client().post(f"/ui/workflow/{workflow.uuid}/cancel", **ask).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/cancel", "/retry", "/delete", "/job/j1/cancel", "/job/j1/retry"])
+@pytest.mark.parametrize("path", ["/cancel", "/retry", "/pause", "/resume", "/delete", "/job/j1/cancel", "/job/j1/retry"])
 def test_the_workflow_of_another_user_cannot_be_changed(page: Client, bjorn: User, submit: Submit, path: str) -> None:
     workflow = submit(bjorn)
     assert page.post(f"/ui/workflow/{workflow.uuid}{path}").status_code == 404

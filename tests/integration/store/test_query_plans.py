@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduling.engine.store.snapshot import read_snapshot
-from scheduling.engine.store.users import has_unfinished
+from scheduling.engine.store.users import has_work
 from tests.integration.working import lead, new_user, submit
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,7 @@ def test_a_snapshot_finds_running_jobs_and_lane_heads_by_their_partial_indexes()
 def test_whether_a_user_has_work_is_found_by_the_index_of_unfinished_jobs() -> None:
     user = new_user()
     submit(user)
-    assert "job_unfinished_by_lane" in plans_of(lambda: has_unfinished(user.pk))
+    assert "job_unfinished_by_lane" in plans_of(lambda: has_work(user.pk))
 
 
 def test_the_head_of_a_lane_is_its_first_unfinished_job_whatever_the_number_of_lanes() -> None:

@@ -16,12 +16,13 @@ from scheduling.jobtypes.base import JobSpec
 from scheduling.jobtypes.tilefiles import to_ranges
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = BEGAN + timedelta(hours=1)
 CPU = frozenset({"cpu"})
 
 
-def slot(user: int, *, has_unfinished: bool = True) -> Slot:
-    """An active user."""
-    return Slot(user=user, since=BEGAN, has_unfinished=has_unfinished)
+def slot(user: int, *, has_unfinished: bool = True, held_s: float = 3600.0) -> Slot:
+    """An active user, since so many seconds before NOW."""
+    return Slot(user=user, since=NOW - timedelta(seconds=held_s), has_unfinished=has_unfinished)
 
 
 def waiting(user: int, at_s: float = 0.0) -> Waiting:
@@ -29,9 +30,9 @@ def waiting(user: int, at_s: float = 0.0) -> Waiting:
     return Waiting(user=user, since=BEGAN + timedelta(seconds=at_s))
 
 
-def running(job: int, user: int, lane: str | None = None) -> Running:
-    """A job that runs, in a lane of its own when none is named."""
-    return Running(job=job, user=user, lane=lane or f"lane-of-{job}")
+def running(job: int, user: int, lane: str | None = None, **changes: Any) -> Running:
+    """A job that runs, in a lane of its own when none is named, claimed in the order of the keys."""
+    return Running(**{"job": job, "user": user, "lane": lane or f"lane-of-{job}", "epoch": job, **changes})
 
 
 def head(job: int, user: int, lane: str | None = None, queue: str = "cpu") -> Head:
@@ -39,9 +40,9 @@ def head(job: int, user: int, lane: str | None = None, queue: str = "cpu") -> He
     return Head(job=job, user=user, lane=lane or f"lane-of-{job}", queue=queue)
 
 
-def limits(workers: int = 4, users: int = 3, queues: frozenset[str] = CPU) -> Limits:
+def limits(workers: int = 4, users: int = 3, queues: frozenset[str] = CPU, slot_max_s: float = 0.0) -> Limits:
     """What may be used."""
-    return Limits(max_workers=workers, max_active_users=users, queues=queues)
+    return Limits(max_workers=workers, max_active_users=users, queues=queues, slot_max_s=slot_max_s)
 
 
 def config(**changes: Any) -> EngineConfig:

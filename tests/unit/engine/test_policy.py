@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduling.engine.policy import Decisions, Situation, Snapshot, decide, waiting_reason
-from tests.unit.engine.making import CPU, head, limits, running, slot, waiting
+from tests.unit.engine.making import CPU, NOW, head, limits, running, slot, waiting
 
 
 def claims(decisions: Decisions) -> list[int]:
@@ -14,14 +14,14 @@ def claims(decisions: Decisions) -> list[int]:
 
 
 def test_nothing_is_decided_when_there_is_nothing() -> None:
-    assert decide(Snapshot(), limits()) == Decisions()
+    assert decide(Snapshot(), limits(), NOW) == Decisions()
 
 
 def test_a_user_without_unfinished_work_gives_the_slot_up_and_the_first_in_the_queue_gets_it() -> None:
     facts = Snapshot(
         slots=(slot(1, has_unfinished=False), slot(2)), waiting=(waiting(3, 5), waiting(4, 6)), heads=(head(30, 3), head(40, 4))
     )
-    decisions = decide(facts, limits(users=2))
+    decisions = decide(facts, limits(users=2), NOW)
     assert (decisions.release, decisions.admit) == ((1,), (3,))
     assert claims(decisions) == [30]
 
@@ -37,12 +37,12 @@ def test_a_user_without_unfinished_work_gives_the_slot_up_and_the_first_in_the_q
 )
 def test_users_are_admitted_first_come_first_served(queue: list, free: int, admitted: tuple[int, ...]) -> None:
     held = tuple(slot(100 + n) for n in range(2))
-    assert decide(Snapshot(slots=held, waiting=tuple(queue)), limits(users=2 + free)).admit == admitted
+    assert decide(Snapshot(slots=held, waiting=tuple(queue)), limits(users=2 + free), NOW).admit == admitted
 
 
 def test_more_slots_than_the_limit_admit_nobody_and_take_nothing_away() -> None:
     facts = Snapshot(slots=(slot(1), slot(2), slot(3)), waiting=(waiting(4),), heads=(head(1, 3),))
-    decisions = decide(facts, limits(users=2))
+    decisions = decide(facts, limits(users=2), NOW)
     assert (decisions.release, decisions.admit, claims(decisions)) == ((), (), [1])
 
 
@@ -101,18 +101,18 @@ def test_more_slots_than_the_limit_admit_nobody_and_take_nothing_away() -> None:
     ],
 )
 def test_free_places_are_given_out(facts: Snapshot, workers: int, claimed: list[int]) -> None:
-    assert claims(decide(facts, limits(workers=workers))) == claimed
+    assert claims(decide(facts, limits(workers=workers), NOW)) == claimed
 
 
 def test_every_claim_says_why_it_was_its_turn() -> None:
     facts = Snapshot(slots=(slot(1),), running=(running(1, 1),), heads=(head(2, 1),))
-    (claim,) = decide(facts, limits()).claim
+    (claim,) = decide(facts, limits(), NOW).claim
     assert claim.reason == "head of its branch; its user had 1 jobs running"
 
 
 def situation(**changes: object) -> Situation:
     """A job that only waits for a worker, with some of that changed."""
-    base = {"is_scheduler_alive": True, "behind": None, "user_position": None, "queue": "cpu", "queues_served": CPU}
+    base = {"is_scheduler_alive": True, "is_paused": False, "behind": None, "user_position": None, "queue": "cpu", "queues_served": CPU}
     return Situation(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -120,6 +120,8 @@ def situation(**changes: object) -> Situation:
     ("facts", "reason"),
     [
         ({}, "waiting for a worker"),
+        ({"is_paused": True, "behind": ("j1", "b"), "user_position": (1, 2)}, "paused"),
+        ({"is_paused": True, "is_scheduler_alive": False}, "scheduler is not running"),
         ({"queues_served": frozenset()}, "waiting for a worker"),
         ({"queue": "gpu"}, "waiting for a gpu worker"),
         ({"queue": "gpu", "queues_served": frozenset({"gpu"})}, "waiting for a worker"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.engine.policy import Decisions, Limits, Snapshot, decide
-from tests.unit.engine.making import head, limits, running, slot, waiting
+from tests.unit.engine.making import NOW, head, limits, running, slot, waiting
 
 QUEUES = st.sampled_from(["cpu", "cpu", "gpu"])
 
@@ -37,7 +37,7 @@ BOUNDS = st.builds(limits, workers=st.integers(1, 6), users=st.integers(1, 4))
 @settings(deadline=None, max_examples=100)
 @given(snapshots(), BOUNDS)
 def test_no_decision_ever_breaks_a_limit(facts: Snapshot, bounds: Limits) -> None:
-    decisions = decide(facts, bounds)
+    decisions = decide(facts, bounds, NOW)
     heads = {found.job: found for found in facts.heads}
     active = {found.user for found in facts.slots} - set(decisions.release) | set(decisions.admit)
     started = [heads[claim.job] for claim in decisions.claim]
@@ -51,7 +51,7 @@ def test_no_decision_ever_breaks_a_limit(facts: Snapshot, bounds: Limits) -> Non
 @settings(deadline=None, max_examples=100)
 @given(snapshots(), BOUNDS)
 def test_admission_is_first_come_first_served_and_leaves_no_slot_free(facts: Snapshot, bounds: Limits) -> None:
-    decisions = decide(facts, bounds)
+    decisions = decide(facts, bounds, NOW)
     order = [found.user for found in sorted(facts.waiting, key=lambda found: (found.since, found.user))]
     kept = len(facts.slots) - len(decisions.release)
     assert list(decisions.admit) == order[: max(0, bounds.max_active_users - kept)]
@@ -61,7 +61,7 @@ def test_admission_is_first_come_first_served_and_leaves_no_slot_free(facts: Sna
 @settings(deadline=None, max_examples=100)
 @given(snapshots(), BOUNDS)
 def test_each_place_goes_to_an_able_user_with_the_fewest_running_jobs_and_to_the_oldest_head(facts: Snapshot, bounds: Limits) -> None:
-    decisions = decide(facts, bounds)
+    decisions = decide(facts, bounds, NOW)
     active = {found.user for found in facts.slots} - set(decisions.release) | set(decisions.admit)
     busy = {found.lane for found in facts.running}
     able = {found.job: found for found in facts.heads if found.user in active and found.queue in bounds.queues and found.lane not in busy}
@@ -80,8 +80,8 @@ def test_the_same_facts_in_any_order_give_the_same_decisions(facts: Snapshot, bo
     shuffled = {name: list(getattr(facts, name)) for name in ("slots", "waiting", "heads", "running")}
     for rows in shuffled.values():
         random.shuffle(rows)  # type: ignore[attr-defined]
-    again = decide(Snapshot(**{name: tuple(rows) for name, rows in shuffled.items()}, virtual_times=facts.virtual_times), bounds)  # type: ignore[arg-type]
-    first = decide(facts, bounds)
+    again = decide(Snapshot(**{name: tuple(rows) for name, rows in shuffled.items()}, virtual_times=facts.virtual_times), bounds, NOW)  # type: ignore[arg-type]
+    first = decide(facts, bounds, NOW)
     assert (set(again.release), again.admit, again.claim) == (set(first.release), first.admit, first.claim)
 
 
@@ -140,7 +140,7 @@ def test_every_job_runs_once_in_order_and_a_slot_is_kept_until_all_of_its_users_
     house = House(lanes=lanes, bounds=bounds)
     rounds = 0
     while any(house.unfinished(user) for user in range(len(work))):
-        house.apply(decide(house.snapshot(), bounds))
+        house.apply(decide(house.snapshot(), bounds, NOW))
         assert house.running, "nothing runs although there is work: starvation"
         ended = data.draw(st.sampled_from(sorted(house.running)))
         del house.running[ended]
