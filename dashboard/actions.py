@@ -55,36 +55,34 @@ def changes(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return require_POST(signed_in(guarded))
 
 
-@changes
-def workflow_cancel(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """Cancel what is unfinished of a workflow."""
-    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
-    services.workflow_cancel(workflow=workflow, actor=user_of(request).username)
-    return answer(request, "success", f"{workflow} is being cancelled.", f"/ui/workflow/{workflow_id}")
+def steering(use_case: Callable[..., None], words: str) -> Callable[..., HttpResponse]:
+    """A form that steers a workflow by one service; `words` say what came of it, {} being the workflow's name."""
+
+    def view(request: HttpRequest, workflow_id: str) -> HttpResponse:
+        workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
+        use_case(workflow=workflow, actor=user_of(request).username)
+        return answer(request, "success", words.format(workflow), f"/ui/workflow/{workflow_id}")
+
+    return changes(view)
 
 
-@changes
-def workflow_retry(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """Run again what failed or was cancelled in a workflow."""
-    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
-    services.workflow_retry(workflow=workflow, actor=user_of(request).username)
-    return answer(request, "success", f"{workflow}: failed and cancelled jobs wait again.", f"/ui/workflow/{workflow_id}")
+def job_steering(use_case: Callable[..., None], words: str) -> Callable[..., HttpResponse]:
+    """As steering, for one job; {} is its job_id."""
+
+    def view(request: HttpRequest, workflow_id: str, job_id: str) -> HttpResponse:
+        job = job_get(user=user_of(request), workflow_uuid=workflow_id, job_id=job_id)
+        use_case(job=job, actor=user_of(request).username)
+        return answer(request, "success", words.format(job_id), f"/ui/workflow/{workflow_id}")
+
+    return changes(view)
 
 
-@changes
-def workflow_pause(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """Hold a workflow; what runs waits again with its finished tiles."""
-    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
-    services.workflow_pause(workflow=workflow, actor=user_of(request).username)
-    return answer(request, "success", f"{workflow} is being paused.", f"/ui/workflow/{workflow_id}")
-
-
-@changes
-def workflow_resume(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """Let a paused workflow go on."""
-    workflow = workflow_get(user=user_of(request), workflow_uuid=workflow_id)
-    services.workflow_pause(workflow=workflow, actor=user_of(request).username, paused=False)
-    return answer(request, "success", f"{workflow} goes on.", f"/ui/workflow/{workflow_id}")
+workflow_cancel = steering(services.workflow_cancel, "{} is being cancelled.")
+workflow_retry = steering(services.workflow_retry, "{}: failed and cancelled jobs wait again.")
+workflow_pause = steering(services.workflow_pause, "{} is being paused.")
+workflow_resume = steering(services.workflow_resume, "{} goes on.")
+job_cancel = job_steering(services.job_cancel, "Job {} is being cancelled.")
+job_retry = job_steering(services.job_retry, "Job {} waits again.")
 
 
 @changes
@@ -94,22 +92,6 @@ def workflow_delete(request: HttpRequest, workflow_id: str) -> HttpResponse:
     title = str(workflow)
     services.workflow_delete(workflow=workflow, actor=user_of(request).username)
     return answer(request, "success", f"{title} was deleted.", OVERVIEW)
-
-
-@changes
-def job_cancel(request: HttpRequest, workflow_id: str, job_id: str) -> HttpResponse:
-    """Cancel one job."""
-    job = job_get(user=user_of(request), workflow_uuid=workflow_id, job_id=job_id)
-    services.job_cancel(job=job, actor=user_of(request).username)
-    return answer(request, "success", f"Job {job_id} is being cancelled.", f"/ui/workflow/{workflow_id}")
-
-
-@changes
-def job_retry(request: HttpRequest, workflow_id: str, job_id: str) -> HttpResponse:
-    """Run one job again."""
-    job = job_get(user=user_of(request), workflow_uuid=workflow_id, job_id=job_id)
-    services.job_retry(job=job, actor=user_of(request).username)
-    return answer(request, "success", f"Job {job_id} waits again.", f"/ui/workflow/{workflow_id}")
 
 
 @require_POST

@@ -148,7 +148,7 @@ class WorkflowAdmin(SteeredAdmin):
     @admin.action(description="Resume", permissions=["steer"])
     def resume(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:
         """As POST /workflow/{workflow_id}/resume."""
-        each(self, request, rows, lambda row, actor: workflows.workflow_pause(workflow=row, actor=actor, paused=False), "Resumed")
+        each(self, request, rows, lambda row, actor: workflows.workflow_resume(workflow=row, actor=actor), "Resumed")
 
     @admin.action(description="Delete with results (finished workflows)", permissions=["steer"])
     def delete_finished(self, request: HttpRequest, rows: QuerySet[Workflow]) -> None:

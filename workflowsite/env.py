@@ -18,11 +18,16 @@ MAX_WORKERS_LIMIT = 10_000
 _HOST_NAME = re.compile(r"\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 
 
+def without_password(url: str) -> str:
+    """The URL for people to read: what stands between `://` and `@` is left out."""
+    return re.sub(r"://[^/@]*@", "://…@", url)
+
+
 class BadSetting(Exception):
     """A setting in the environment cannot be used."""
 
     def __init__(self, name: str, value: str, reason: str) -> None:
-        super().__init__(f"{name}={value!r}: {reason}")
+        super().__init__(f"{name}={without_password(value)!r}: {reason}")
         self.name = name
 
 

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from workflowsite import embedded_redis, output, programs
-from workflowsite.env import Environment
+from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
 from workflowsite.preflight import CannotStart, check_database, check_port, make_folders, take_lock
 from workflowsite.programs import MANAGE, STOP_ORDER, Program
@@ -98,7 +98,7 @@ class Session:
             where = (
                 f"{self._redis.command[0]} (see {self._env.data_dir}/logs/redis.log)"
                 if self._redis
-                else f"REDIS_URL={self._env.redis_url!r}"
+                else f"REDIS_URL={without_password(self._env.redis_url)!r}"
             )
             raise CannotStart(f"{where}: Redis does not answer")
 

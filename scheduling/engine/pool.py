@@ -10,10 +10,9 @@ from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
-from scheduling.engine.messages import Bundle, Outcome
-from scheduling.jobtypes.base import WorkerSettings
+from scheduling.engine.messages import Bundle
 from scheduling.tasks import bundle as bundle_task
-from scheduling.tasks import run, stop_key
+from scheduling.tasks import stop_key
 
 EXPIRES_S = 60
 STOP_KEPT_S = 3600
@@ -92,29 +91,3 @@ def _bundle_in(message: bytes) -> str | None:
         return str(json.loads(message)["headers"]["id"])
     except (KeyError, TypeError, ValueError):
         return None
-
-
-class InlinePool:
-    """Carries bundles out at once, in this process; for tests of the loop that need no broker."""
-
-    def __init__(self, settings: WorkerSettings, processes: int = 2) -> None:
-        self.settings = settings
-        self.outcomes: list[Outcome] = []
-        self._stopped: set[tuple[str, int]] = set()
-        self._processes = processes
-
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
-        """Run it now; the outcome waits in `outcomes`."""
-        self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
-
-    def stop(self, job: str, epoch: int) -> None:
-        """As Pool.stop."""
-        self._stopped.add((job, epoch))
-
-    def workers(self) -> list[presence.Heartbeat]:
-        """One worker that is always there."""
-        return [presence.Heartbeat(name="inline", queues=("cpu",), processes=self._processes, state="idle", bundles=(), heartbeat="")]
-
-    def held(self) -> frozenset[str]:
-        """Nothing is ever under way between two calls."""
-        return frozenset(outcome.bundle for outcome in self.outcomes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,6 @@ from typing import Any
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, TileFailed
 from scheduling.jobtypes.tilefiles import FolderGone, to_ranges
-
-mimetypes.add_type("application/geo+json", ".geojson")
-mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +73,12 @@ def finish(job_type: JobType, context: JobContext, *, step: int, is_over: Callab
 
 
 def artifacts(context: JobContext) -> list[dict[str, Any]]:
-    """The published files of a job: name, size in bytes, SHA-256 (hex), content type. Raises FolderGone."""
+    """The published files of a job: name, size in bytes, SHA-256 (hex). Raises FolderGone."""
     try:
         files = sorted(file for file in context.results.iterdir() if file.is_file() and not file.name.startswith("."))
     except FileNotFoundError as error:
         raise FolderGone(str(context.results)) from error
-    return [
-        {"name": file.name, "size": file.stat().st_size, "sha256": _sha256(file), "content_type": content_type(file.name)} for file in files
-    ]
-
-
-def content_type(name: str) -> str:
-    """The content type that an artifact is served with."""
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return [{"name": file.name, "size": file.stat().st_size, "sha256": _sha256(file)} for file in files]
 
 
 def time_box(seconds: float) -> Callable[[], bool]:

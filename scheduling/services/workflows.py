@@ -114,9 +114,17 @@ def workflow_retry(*, workflow: Workflow, actor: str) -> None:
     _change(workflow, lambda user, flow, jobs: _retry(user, flow, jobs, actor), "no failed or cancelled job")
 
 
-def workflow_pause(*, workflow: Workflow, actor: str, paused: bool = True) -> None:
-    """Pause a workflow: running jobs wait again within one bundle, tiles kept; or resume it. Raises Conflict when it has finished."""
+def workflow_pause(*, workflow: Workflow, actor: str) -> None:
+    """Pause a workflow: running jobs wait again within one bundle, tiles kept. Raises Conflict when it has finished."""
+    _set_paused(workflow, actor, paused=True)
 
+
+def workflow_resume(*, workflow: Workflow, actor: str) -> None:
+    """Let a paused workflow go on. Raises Conflict when it has finished."""
+    _set_paused(workflow, actor, paused=False)
+
+
+def _set_paused(workflow: Workflow, actor: str, *, paused: bool) -> None:
     def change(user: User, locked: Workflow, _: list[Job]) -> int:
         if locked.status in FINISHED_WORKFLOW:
             return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduling.models import Event, Job, User, Workflow
-from scheduling.services.workflows import workflow_pause
+from scheduling.services.workflows import workflow_pause, workflow_resume
 from scheduling.states import JobState
 from tests.engine.harness import Engine, is_running, states, submit
 
@@ -61,7 +61,7 @@ def test_a_paused_workflow_stands_still_and_goes_on_where_it_was(engine: Engine,
     kept = Job.objects.get(workflow=workflow).tiles_processed
     assert 4 <= kept < 80
     engine.inbox.delivered.clear()
-    workflow_pause(workflow=workflow, actor="alice", paused=False)
+    workflow_resume(workflow=workflow, actor="alice")
     engine.finish(workflow)
     assert set(states(workflow).values()) == SUCCEEDED
     assert computed(engine, workflow) <= 80 - kept

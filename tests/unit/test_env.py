@@ -67,7 +67,7 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(name: str, value: 
     with pytest.raises(BadSetting) as caught:
         read({name: value})
     assert caught.value.name == name
-    assert str(caught.value).startswith(f"{name}={value!r}: ")
+    assert str(caught.value).startswith(f"{name}={env.without_password(value)!r}: ")
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,10 @@ def test_whatever_the_environment_holds_reading_it_works_or_names_a_variable_of_
         read(environ)
     except BadSetting as error:
         assert error.name in environ
+
+
+def test_a_refused_url_is_shown_without_its_password() -> None:
+    with pytest.raises(BadSetting) as refused:
+        read({"DATABASE_URL": "mysql://lab:hush@db.example.org/x"})
+    assert "hush" not in str(refused.value)
+    assert "mysql://…@db.example.org/x" in str(refused.value)

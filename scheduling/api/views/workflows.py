@@ -150,17 +150,15 @@ class WorkflowViewSet(Resource):
     )
     def pause(self, request: Request, workflow_id: str) -> Response:
         """Pause: running jobs wait again within one bundle of tiles, finished tiles kept."""
-        return self._set_paused(workflow_id, paused=True)
+        services.workflow_pause(workflow=self._workflow(workflow_id), actor=self.user.username)
+        return Response(selectors.workflow_body(self._workflow(workflow_id)), status=202)
 
     @extend_schema(
         operation_id="workflow_resume", request=None, parameters=[WORKFLOW_ID], responses={202: WorkflowBody, **refusals(404, 409)}
     )
     def resume(self, request: Request, workflow_id: str) -> Response:
         """Let a paused workflow go on."""
-        return self._set_paused(workflow_id, paused=False)
-
-    def _set_paused(self, workflow_id: str, *, paused: bool) -> Response:
-        services.workflow_pause(workflow=self._workflow(workflow_id), actor=self.user.username, paused=paused)
+        services.workflow_resume(workflow=self._workflow(workflow_id), actor=self.user.username)
         return Response(selectors.workflow_body(self._workflow(workflow_id)), status=202)
 
     def _workflow(self, workflow_id: str) -> Workflow:

@@ -14,12 +14,13 @@ from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.lease import Deposed, Lease
 from scheduling.engine.loop import SchedulerLoop
 from scheduling.engine.messages import Bundle
-from scheduling.engine.pool import InlinePool, PoolUnavailable
+from scheduling.engine.pool import PoolUnavailable
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.jobtypes.simulated import ORIGINAL_CELLS
 from scheduling.models import Event, Job, Workflow
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_retry
 from tests.integration.working import job_of, lead, new_user, states, status, submit
+from tests.support.inline_pool import InlinePool
 from tests.support.redis_server import RedisServer
 
 # The loop closes connections that are old, as a process of its own does.

@@ -101,7 +101,7 @@ def test_an_error_text_that_no_database_takes_fails_its_job_and_not_the_schedule
         failure = Failure(message="bad \0 and \udcff", traceback="\0\udcff", tile=0, is_final=True)
         return Outcome(bundle=order.id, job=order.spec.id, epoch=order.epoch, failure=failure)
 
-    monkeypatch.setattr("scheduling.engine.pool.run", carry_out)
+    monkeypatch.setattr("tests.support.inline_pool.run", carry_out)
     workflow = submit(new_user())
     house.finish()
     assert states(workflow) == {"j1": "FAILED"}

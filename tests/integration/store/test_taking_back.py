@@ -10,7 +10,7 @@ from django.utils import timezone
 from scheduling.errors import Conflict
 from scheduling.models import Event, Job, User, UserSlot
 from scheduling.selectors.workflows import workflow_body
-from scheduling.services.workflows import job_cancel, workflow_cancel, workflow_pause
+from scheduling.services.workflows import job_cancel, workflow_cancel, workflow_pause, workflow_resume
 from scheduling.states import JobState
 from tests.integration.working import assert_nobody_is_forgotten, is_active, job_of, lead, new_user, states, submit, waits
 
@@ -39,7 +39,7 @@ def test_a_paused_workflow_gives_its_jobs_and_the_slot_back_and_a_resumed_one_go
     assert (body["status"], body["paused"]) == ("RUNNING", True)
     assert {entry["waiting_reason"] for entry in body["jobs"]} == {"paused"}
     assert Event.objects.get(type="job.taken_back").reason == "its workflow is paused"
-    workflow_pause(workflow=workflow, actor="alice", paused=False)
+    workflow_resume(workflow=workflow, actor="alice")
     assert waits(alice)
     leader.settle()
     assert states(workflow) == {"j1": R, "j2": P}

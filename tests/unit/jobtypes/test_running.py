@@ -166,7 +166,7 @@ def test_finishing_again_gives_the_same_artifacts(context: JobContext) -> None:
     for _ in range(2):
         assert running.finish(Numbers(), context, step=0, is_over=never) is None
         (found,) = running.artifacts(context)
-        assert found == {"name": "a.geojson", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest(), "content_type": "application/geo+json"}
+        assert found == {"name": "a.geojson", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
 
 
 def test_a_last_step_that_runs_again_after_all_are_done_changes_nothing(context: JobContext) -> None:
@@ -195,20 +195,7 @@ def test_hidden_files_and_folders_are_no_artifacts(context: JobContext) -> None:
     (context.results / ".parts").mkdir()
     (context.results / ".half").write_bytes(b"")
     (context.results / "cells.csv").write_bytes(b"id\n")
-    assert [(found["name"], found["content_type"]) for found in running.artifacts(context)] == [("cells.csv", "text/csv")]
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("results.json", "application/json"),
-        ("cells.parquet", "application/vnd.apache.parquet"),
-        ("mask.png", "image/png"),
-        ("odd", "application/octet-stream"),
-    ],
-)
-def test_artifacts_are_served_with_their_type(name: str, kind: str) -> None:
-    assert running.content_type(name) == kind
+    assert [found["name"] for found in running.artifacts(context)] == ["cells.csv"]
 
 
 def test_a_time_box_of_nothing_is_over_at_once() -> None:
