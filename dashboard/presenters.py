@@ -27,6 +27,7 @@ class Look(TypedDict):
 LOOKS: dict[str, Look] = {
     "queued": {"label": "Queued", "icon": "st-queued"},
     "held": {"label": "Waiting", "icon": "st-held"},
+    "paused": {"label": "Paused", "icon": "pause"},
     "retrying": {"label": "Retrying", "icon": "st-retrying"},
     "running": {"label": "Running", "icon": "st-running"},
     "succeeded": {"label": "Succeeded", "icon": "st-succeeded"},
@@ -70,7 +71,9 @@ def job_look(job: Body) -> str:
 
 
 def workflow_look(workflow: Body) -> str:
-    """The look of a workflow."""
+    """The look of a workflow: its status, unless it is held by its user."""
+    if workflow["paused"] and workflow["status"] not in FINISHED_WORKFLOW:
+        return "paused"
     return _BY_STATUS[WorkflowStatus(workflow["status"])]
 
 
@@ -294,7 +297,7 @@ class WorkflowPage(ShownWorkflow):
     @property
     def time_left(self) -> str:
         """Estimate from the mean rate."""
-        known = self.total is not None and self.rate
+        known = self.total is not None and self.rate and not self.body["paused"]
         return wording.estimate((self.total - self.tiles) / self.rate if known and self.rate and self.total is not None else None)
 
     @property

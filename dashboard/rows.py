@@ -14,6 +14,7 @@ BLANK: Body = {
     "workflow_id": "00000000-0000-0000-0000-000000000000",
     "user_id": "",
     "status": "ACCEPTED",
+    "paused": False,
     "job_counts": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, "CANCELLED": 0},
     "name": "",
     "number": 0,

@@ -4,8 +4,8 @@ import { bootstrap } from "./dom.js";
 const { looks, waiting, states, statuses } = bootstrap();
 
 export const lookOf = (name) => looks[name];
-export const workflowLook = (workflow) => statuses[workflow.status];
 export const isFinished = (workflow) => ["SUCCEEDED", "FAILED", "CANCELLED"].includes(workflow.status);
+export const workflowLook = (workflow) => (workflow.paused && !isFinished(workflow) ? "paused" : statuses[workflow.status]);
 export const isUnfinished = (job) => job.state === "PENDING" || job.state === "RUNNING";
 export const isRetryable = (job) => job.state === "FAILED" || job.state === "CANCELLED";
 

@@ -126,7 +126,7 @@ function bindTimes() {
   const live = body.jobs.filter((job) => job.state === "RUNNING").reduce((sum, job) => sum + (jobRate(job) || 0), 0);
   const pace = ended || !live ? meanRate(tiles, body.started_at, body.finished_at) : live;
   text(field(summary, "rate"), pace ? rate(pace) : UNKNOWN);
-  text(field(summary, "left"), estimate(total !== null && pace ? (total - tiles) / pace : null));
+  text(field(summary, "left"), estimate(total !== null && pace && !body.paused ? (total - tiles) / pace : null));
   for (const job of body.jobs) if (job.state === "RUNNING") text(field(cards.get(job.id), "foot"), footOf(job));
 }
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from dashboard import presenters, wording
-from scheduling.states import JobState
+from scheduling.states import JobState, WorkflowStatus
 from tests.browser.conftest import NewPage
 from tests.browser.test_journey import sign_in
 
@@ -52,3 +52,5 @@ def test_states_look_alike(new_page: NewPage) -> None:
         {"state": state.value, "waiting_reason": reason, "error": error} for state in JobState for reason in REASONS for error in ERRORS
     ]
     assert page.evaluate(CALL, ["looks", "jobLook", json.loads(json.dumps(jobs))]) == [presenters.job_look(job) for job in jobs]
+    flows = [{"status": status.value, "paused": paused} for status in WorkflowStatus for paused in (True, False)]
+    assert page.evaluate(CALL, ["looks", "workflowLook", flows]) == [presenters.workflow_look(flow) for flow in flows]

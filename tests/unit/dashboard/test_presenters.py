@@ -111,3 +111,8 @@ def test_the_end_of_a_workflow_looks_like_its_status(status: str, icon: str) -> 
 def test_a_reason_that_only_repeats_the_event_is_left_out(reason: str, shown: str) -> None:
     event = {"id": 1, "at": STARTED, "type": "job.cancelled", "actor": "", "reason": reason, "job_id": "j1", "data": {}}
     assert activity_line(event, NOW).reason == shown
+
+
+@pytest.mark.parametrize(("status", "look"), [("RUNNING", "paused"), ("ACCEPTED", "paused"), ("FAILED", "failed")])
+def test_an_unfinished_workflow_that_is_paused_looks_so(status: str, look: str) -> None:
+    assert workflow_look({"status": status, "paused": True}) == look
