@@ -115,4 +115,4 @@ def test_a_reason_that_only_repeats_the_event_is_left_out(reason: str, shown: st
 
 @pytest.mark.parametrize(("status", "look"), [("RUNNING", "paused"), ("ACCEPTED", "paused"), ("FAILED", "failed")])
 def test_an_unfinished_workflow_that_is_paused_looks_so(status: str, look: str) -> None:
-    assert workflow_look({"status": status, "paused": True}) == look
+    assert presenters.workflow_look({"status": status, "paused": True}) == look
