@@ -12,17 +12,18 @@ from dashboard.presenters import LOOKS, Body
 ACTIVITY: dict[str, tuple[str, str, str]] = {
     "workflow.submitted": ("plus", "", "Workflow created by {actor} with {jobs} in {branches}"),
     "workflow.finished": ("workflow", "", "Workflow {status}"),
-    "workflow.cancel_requested": ("stop", "cancelled", "Cancel asked for by {actor}"),
+    "workflow.started": ("play", "running", "Workflow started"),
+    "workflow.reopened": ("sync", "", "Workflow goes on"),
     "workflow.paused": ("pause", "", "Paused by {actor}"),
     "workflow.resumed": ("play", "", "Resumed by {actor}"),
     "job.started": ("play", "running", "{job} started"),
-    "job.succeeded": ("st-succeeded", "succeeded", "{job} succeeded"),
-    "job.failed": ("st-failed", "failed", "{job} failed"),
-    "job.cancelled": ("stop", "cancelled", "{job} cancelled"),
+    "job.finished": ("info", "", "{job} {status}"),
+    "job.cancel_requested": ("stop", "cancelled", "Cancel of {job} asked for by {actor}"),
     "job.taken_back": ("clock", "", "{job} waits again"),
     "job.retried": ("sync", "", "{job} retried by {actor}"),
     "job.taken_over": ("play", "running", "{job} goes on under a new scheduler"),
 }
+ENDS = {"workflow.finished", "job.finished"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,13 @@ def activity_line(event: Body, now: datetime) -> ActivityLine:
         job=event["job_id"] or "job",
         jobs=wording.plural(int(data.get("jobs", 0)), "job"),
         branches=wording.plural(int(data.get("branches", 0)), "branch"),
-        status=(status := str(data.get("status", "finished")).lower()),
+        status=(status := str(data.get("status") or data.get("state") or "finished").lower()),
     )
-    if kind == "workflow.finished" and status in LOOKS:
+    if kind in ENDS and status in LOOKS:
         icon, look = LOOKS[status]["icon"], status
     at = wording.moment(event["at"])
     passed = (now - at).total_seconds() if at else 0.0
     # Why a job was started (its turn among users) is for operators.
-    tells = kind in {"job.failed", "job.cancelled"} and event["reason"] != plain
+    tells = kind in {"job.finished", "job.taken_back"} and event["reason"] != status
     reason = event["reason"] if tells else ""
     return ActivityLine(icon=icon, look=look, text=text, reason=reason, at=event["at"], ago=wording.ago(passed))

@@ -15,7 +15,19 @@ from django.utils.html import format_html
 from rest_framework.authtoken.models import Token
 
 from scheduling.errors import SchedulingError
-from scheduling.models import Event, IdempotencyKey, Job, SchedulerLease, Slide, User, UserSlot, Workflow
+from scheduling.models import (
+    Dependency,
+    Event,
+    IdempotencyKey,
+    Job,
+    MetricSample,
+    SchedulerLease,
+    Slide,
+    User,
+    UserSlot,
+    VirtualTime,
+    Workflow,
+)
 from scheduling.services import slides, workflows
 from scheduling.states import FINISHED
 
@@ -280,6 +292,32 @@ class SchedulerLeaseAdmin(ReadOnlyAdmin):
     """Who leads."""
 
     list_display = ("holder", "term", "trusted_until", "epoch")
+
+
+@admin.register(Dependency)
+class DependencyAdmin(ReadOnlyAdmin):
+    """Which jobs wait for which."""
+
+    list_display = ("job", "needs")
+    list_select_related = ("job", "needs")
+    search_fields = ("job__job_id", "needs__job_id")
+
+
+@admin.register(VirtualTime)
+class VirtualTimeAdmin(ReadOnlyAdmin):
+    """Where the fair-share clocks stand: the next bundle goes to the least."""
+
+    list_display = ("user", "queue", "seconds")
+    list_select_related = ("user",)
+    search_fields = ("user__username",)
+
+
+@admin.register(MetricSample)
+class MetricSampleAdmin(ReadOnlyAdmin):
+    """Figures of the last week."""
+
+    list_display = ("at", "data")
+    ordering = ("-id",)
 
 
 @admin.register(Event)

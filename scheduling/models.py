@@ -147,6 +147,26 @@ class Job(models.Model):
     #: The leader that claimed.
     term = models.BigIntegerField(default=0)
     cancel_requested = models.BooleanField(default=False)
+    #: False: finished tiles and results of the same work are not taken, nor given.
+    cache = models.BooleanField(default=True)
+    #: The results are those of the same work done before.
+    cached = models.BooleanField(default=False)
+    #: Seconds that the job may be RUNNING in one attempt; null = no limit of its own.
+    timeout_s = models.FloatField(null=True, blank=True)
+    #: When it was claimed, and for how long it was RUNNING in earlier claims of this attempt.
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    ran_s = models.FloatField(default=0.0)
+    #: A PENDING job is not claimed before this time; and why not.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    retry_reason = models.CharField(max_length=200, blank=True)
+    #: Since when the disk has refused it without a tile finished in between.
+    disk_since = models.DateTimeField(null=True, blank=True)
+    #: Tries that raised, by tile index as text ("plan" for planning and finishing); an explicit retry forgets them.
+    tries = models.JSONField(default=dict, blank=True)
+    #: Measured by the leader while it runs.
+    tiles_per_s = models.FloatField(null=True, blank=True)
+    #: Artifacts and kept tiles, as a worker last told.
+    disk_bytes = models.BigIntegerField(default=0)
     #: Null until planned; simulated jobs know it at submission.
     tiles_total = models.PositiveIntegerField(null=True, blank=True)
     tiles_processed = models.PositiveIntegerField(default=0)
@@ -181,6 +201,8 @@ class Job(models.Model):
             ),
             # store.snapshot: what runs.
             models.Index(fields=["id"], condition=Q(state=JobState.RUNNING), name="job_running"),
+            # store.claims: the same work, done or under way.
+            models.Index(fields=["digest"], condition=~Q(digest=""), name="job_by_digest"),
             # services.slide_delete: is the slide in use.
             models.Index(fields=["slide", "state"], name="job_of_slide"),
             # selectors: filters of GET /workflow.
@@ -199,6 +221,52 @@ class Job(models.Model):
         return self.tiles_processed / self.tiles_total
 
 
+class Dependency(models.Model):
+    """A job that may start only when another one of its workflow has SUCCEEDED."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="dependencies")
+    needs = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="dependents")
+
+    class Meta:
+        verbose_name_plural = "dependencies"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["job", "needs"], name="dependency_once"),
+            models.CheckConstraint(condition=~Q(job=F("needs")), name="dependency_on_another"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} needs {self.needs_id}"
+
+
+class VirtualTime(models.Model):
+    """The fair-share clock of a user in a queue, so that a restart neither forgives nor forgets."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="virtual_times")
+    queue = models.CharField(max_length=16)
+    #: Worker-seconds ÷ weight.
+    seconds = models.FloatField(default=0.0)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["user", "queue"], name="virtual_time_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s of user {self.user_id} in {self.queue}"
+
+
+class MetricSample(models.Model):
+    """Figures of one moment, every 15 seconds, for charts; kept for a week."""
+
+    at = models.DateTimeField(db_default=Now(), db_index=True)
+    #: {"jobs": {state: n}, "tiles_per_s": …, …}; `store.samples` says which.
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"
+
+
 class SchedulerLease(models.Model):
     """The one row that says who leads. Every transaction of the leader begins with an UPDATE of it."""
 
@@ -210,6 +278,8 @@ class SchedulerLease(models.Model):
     trusted_until = models.DateTimeField(null=True)
     #: The last epoch handed out.
     epoch = models.BigIntegerField(default=0)
+    #: `manage.py drain`: nothing is started, bundles under way are finished.
+    is_draining = models.BooleanField(default=False)
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(id=1), name="one_lease")]
@@ -240,6 +310,8 @@ class Event(models.Model):
         indexes: ClassVar = [
             # The activity of a workflow, newest first.
             models.Index(fields=["workflow_uuid", "-id"], name="event_of_workflow"),
+            # store.retention: the oldest.
+            models.Index(fields=["at"], name="event_age"),
         ]
 
     def __str__(self) -> str:

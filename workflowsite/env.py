@@ -115,6 +115,8 @@ class Environment:
     worker_processes: int
     max_concurrent_users: int
     user_slot_max_seconds: float
+    no_progress_seconds: float
+    event_retention_days: int
     rate_limit_capacity: int
     rate_limit_refill_per_second: float
     simulated_seconds_per_tile: float | None
@@ -174,6 +176,8 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
         worker_processes=env.integer("WORKER_PROCESSES", max_workers, minimum=1, maximum=MAX_WORKERS_LIMIT),
         max_concurrent_users=env.integer("MAX_CONCURRENT_USERS", 3, minimum=1),
         user_slot_max_seconds=env.number("USER_SLOT_MAX_SECONDS", 3600, minimum=0),
+        no_progress_seconds=env.number("NO_PROGRESS_SECONDS", 1800, minimum=10),
+        event_retention_days=env.integer("EVENT_RETENTION_DAYS", 365, minimum=0, maximum=36_500),
         rate_limit_capacity=env.integer("RATE_LIMIT_CAPACITY", 10, minimum=0, maximum=1_000_000),
         rate_limit_refill_per_second=env.number("RATE_LIMIT_REFILL_PER_SECOND", 1, minimum=0, exclusive=True),
         simulated_seconds_per_tile=env.optional_number("SIMULATED_SECONDS_PER_TILE", minimum=0),

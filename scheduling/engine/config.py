@@ -15,6 +15,10 @@ class EngineConfig:
     max_concurrent_users: int
     #: How long a user keeps a slot while others wait; 0 = until all jobs have ended.
     slot_max_s: float = 0.0
+    #: A running job of which nothing finishes for this long fails.
+    no_progress_s: float = 1800.0
+    #: 0 = for ever.
+    event_retention_days: int = 0
     #: How long a leader is trusted after its last transaction; it renews at least each third of it.
     lease_s: float = 6.0
     #: A bundle ends at the first tile border after this.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from scheduling.engine.messages import Kind
 from scheduling.jobtypes.base import JobSpec
+from scheduling.jobtypes.tilefiles import index_digest
 from scheduling.states import JobState
 
 TODO, SENT, DONE = 0, 1, 2
@@ -57,6 +59,8 @@ class End:
     state: JobState
     tiles_processed: int
     tiles_total: int | None
+    #: Digest of the set of finished indices (`tilefiles.index_digest`).
+    index_sha256: str = ""
     #: Why it was taken back.
     reason: str = ""
     error: str = ""
@@ -113,6 +117,11 @@ class Entry:
         if self.tiles_total is not None:
             self.shown = min(max(self.done, self.shown), self.tiles_total)
         return self.shown
+
+    @property
+    def index_sha256(self) -> str:
+        """Digest of the set of tiles known to be finished."""
+        return index_digest(run.span() for run in re.finditer(b"\x02+", self.marks))
 
     @property
     def is_over(self) -> bool:

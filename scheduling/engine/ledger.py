@@ -241,7 +241,7 @@ class Ledger:
                     entry.finish_as(JobState.PENDING)
         # Tiles that were under way when the end was decided have counted since.
         return [
-            replace(entry.end, tiles_processed=entry.progress, tiles_total=entry.tiles_total)
+            replace(entry.end, tiles_processed=entry.progress, tiles_total=entry.tiles_total, index_sha256=entry.index_sha256)
             for entry in self._entries.values()
             if entry.end is not None and not entry.bundles
         ]

@@ -29,6 +29,7 @@ from scheduling.engine.reporting import ProgressReporter
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
 from scheduling.engine.store.leader import Held, reconcile
+from scheduling.engine.store.log import leader_event, record
 from scheduling.jobtypes.base import JobSpec
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ class SchedulerLoop:
     def begin(self) -> bool:
         """Carry on what ran under earlier leaders; always True. Raises Deposed."""
         with self._lease.transaction():
+            limits = {"max_workers": self._config.max_workers, "max_active_users": self._config.max_active_users}
+            told = {"holder": self._lease.holder, **limits, "slot_max_s": self._config.slot_max_s}
+            record([leader_event("leader.elected", self._lease.term, **told)])
             taken = take_over_jobs(self._lease, timezone.now())
         for claimed in taken:
             self._take_on(claimed)

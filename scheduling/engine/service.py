@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from django.db import DatabaseError, close_old_connections, connection
@@ -21,6 +22,7 @@ from scheduling.engine.lease import Deposed, Lease, acquire, holder_name
 from scheduling.engine.loop import SchedulerLoop
 from scheduling.engine.pool import CeleryPool
 from scheduling.engine.store.housekeeping import forget_old_keys, unneeded_folders
+from scheduling.engine.store.log import leader_event, record
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,8 +69,14 @@ class SchedulerService:
         except Deposed as error:
             logger.warning("deposed: %s", error, extra={"action": "deposed", "term": lease.term})
         else:
-            self._guarded(lease.resign)
+            self._guarded(lambda: self._resign(lease))
             events.flush()
+
+    @staticmethod
+    def _resign(lease: Lease) -> None:
+        with suppress(Deposed), lease.transaction():
+            record([leader_event("leader.resigned", lease.term)])
+            lease.resign()
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
         """Do one step; a database error is logged and waited out with jitter, too many in a row are raised."""

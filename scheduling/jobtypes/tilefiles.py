@@ -7,6 +7,7 @@ changes. The folder itself is made by the scheduler; a worker that finds it abse
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -116,6 +117,11 @@ def to_ranges(indices: Iterable[int]) -> list[list[int]]:
         else:
             ranges.append([index, index + 1])
     return ranges
+
+
+def index_digest(ranges: Iterable[Iterable[int]]) -> str:
+    """SHA-256 (hex) of an index set, given as ascending half-open ranges: of the text "0-20,25-30"."""
+    return hashlib.sha256(",".join(f"{start}-{stop}" for start, stop in ranges).encode()).hexdigest()
 
 
 def from_ranges(ranges: Iterable[Iterable[int]]) -> Iterator[int]:

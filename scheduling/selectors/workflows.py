@@ -25,6 +25,9 @@ _PROGRESS = Case(
     output_field=FloatField(),
 )
 
+#: The workflow's submission and the first job's start say as much.
+_IMPLIED = ("job.submitted", "workflow.started")
+
 
 def workflow_get(*, user: User, workflow_uuid: UUID | str) -> Workflow:
     """A workflow that the user may see. Raises NotFound: no uuid, not there, or another user's."""
@@ -259,7 +262,7 @@ def workflow_activity(workflow: Workflow, limit: int = 200) -> list[dict[str, An
             "job_id": event.data.get("job_id"),
             "data": event.data,
         }
-        for event in Event.objects.filter(workflow_uuid=workflow.uuid).order_by("-id")[:limit]
+        for event in Event.objects.filter(workflow_uuid=workflow.uuid).exclude(type__in=_IMPLIED).order_by("-id")[:limit]
     ]
 
 

@@ -20,12 +20,12 @@ from scheduling import events
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.store import web as store
 from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
-from scheduling.engine.store.log import workflow_event
+from scheduling.engine.store.log import record, workflow_event
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.trash import discard_job
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
-from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
+from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def workflow_delete(*, workflow: Workflow, actor: str) -> None:
             raise NotFound
         if any(job.state in UNFINISHED for job in jobs):
             raise Conflict("The workflow is unfinished; cancel it first.")
-        Event.objects.bulk_create([workflow_event("workflow.deleted", workflow, actor=actor)])
+        record([workflow_event("workflow.deleted", workflow, actor=actor)])
         events.workflow_changed(workflow.owner_id, workflow.uuid)
         Workflow.objects.filter(pk=workflow.pk).delete()
     for job in jobs:

@@ -78,6 +78,6 @@ def test_all_workflows_finish_once_and_in_order_when_the_scheduler_and_redis_are
         assert [job["attempt"] for job in done["jobs"]] == [1, 1]
 
     with closing(sqlite3.connect(product.data_dir / "db.sqlite3")) as database:
-        ends = database.execute("SELECT job_uuid, COUNT(*) FROM scheduling_event WHERE type = 'job.succeeded' GROUP BY job_uuid").fetchall()
+        ends = database.execute("SELECT job_uuid, COUNT(*) FROM scheduling_event WHERE type = 'job.finished' GROUP BY job_uuid").fetchall()
     assert len(ends) == 2 * WORKFLOWS
     assert {count for _, count in ends} == {1}, "a job ended twice"

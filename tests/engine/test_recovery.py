@@ -26,7 +26,7 @@ def assert_all_done_once_and_in_order(workflows: list[Workflow]) -> None:
         assert first.finished_at is not None and second.started_at is not None
         assert first.finished_at <= second.started_at
         assert first.tiles_processed == first.tiles_total == 12
-    ends = list(Event.objects.filter(type="job.succeeded").values_list("job_uuid", flat=True))
+    ends = list(Event.objects.filter(type="job.finished").values_list("job_uuid", flat=True))
     assert len(ends) == len(set(ends)) == 2 * len(workflows), "a job ended twice"
 
 

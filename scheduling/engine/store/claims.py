@@ -11,14 +11,14 @@ from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Claim
 from scheduling.engine.store.ends import cancel_waiting, end_jobs
-from scheduling.engine.store.log import SCHEDULER, job_event
+from scheduling.engine.store.log import SCHEDULER, job_event, record
 from scheduling.engine.store.moves import move
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.store.words import RUNNING
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import InputRef, JobSpec, SlideRef
-from scheduling.models import Event, Job, Slide
+from scheduling.models import Job, Slide
 from scheduling.states import JobState
 
 _RELATED = ("workflow", "owner", "slide")
@@ -52,12 +52,11 @@ def _claim(job: Job, epoch: int, inputs: Sequence[Job], lease: Lease, now: datet
     spec = _spec_of(job, inputs)
     started = job.started_at or now
     same = Job.objects.filter(pk=job.pk, attempt=job.attempt)
-    rows = move(same, {JobState.PENDING}, JobState.RUNNING, epoch=epoch, term=lease.term, digest=spec.digest, started_at=started)
+    fields = {"epoch": epoch, "term": lease.term, "digest": spec.digest, "started_at": started, "claimed_at": now, "retry_at": None}
+    rows = move(same, {JobState.PENDING}, JobState.RUNNING, **fields, retry_reason="")
     if not rows:
         return None
-    Event.objects.bulk_create(
-        [job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=reason, term=lease.term, epoch=epoch)]
-    )
+    record([job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=reason, term=lease.term, epoch=epoch)])
     job.state = JobState.RUNNING
     refresh_workflow(job.workflow, now, term=lease.term)
     return _claimed(job, epoch, spec, is_fresh=is_first_claim)
@@ -65,12 +64,11 @@ def _claim(job: Job, epoch: int, inputs: Sequence[Job], lease: Lease, now: datet
 
 def _fail(lease: Lease, job: Job, epoch: int, error: str, now: datetime) -> None:
     """Fail a job that cannot be carried out at all."""
-    move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.RUNNING, epoch=epoch, term=lease.term, started_at=now)
-    end_jobs(
-        lease,
-        [End(job=job.pk, epoch=epoch, state=JobState.FAILED, tiles_processed=job.tiles_processed, tiles_total=None, error=error)],
-        now,
-    )
+    fields = {"epoch": epoch, "term": lease.term, "started_at": now, "claimed_at": now}
+    if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.RUNNING, **fields):
+        record([job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=error, term=lease.term, epoch=epoch)])
+    end = End(job=job.pk, epoch=epoch, state=JobState.FAILED, tiles_processed=job.tiles_processed, tiles_total=None, error=error)
+    end_jobs(lease, [end], now)
 
 
 def take_over_jobs(lease: Lease, now: datetime, *, known: Collection[int] = ()) -> list[Claimed]:
@@ -90,7 +88,7 @@ def _take_over(lease: Lease, job: Job, epoch: int, now: datetime) -> Claimed | N
         _fail(lease, job, job.epoch, str(error), now)
         return None
     mine.update(epoch=epoch, term=lease.term, digest=spec.digest)
-    Event.objects.bulk_create([event])
+    record([event])
     return _claimed(job, epoch, spec, is_fresh=False)
 
 

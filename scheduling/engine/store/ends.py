@@ -11,7 +11,7 @@ from django.db.models import Case, F, PositiveIntegerField, Q, Value, When
 
 from scheduling.engine.entry import End, Entry
 from scheduling.engine.lease import Lease
-from scheduling.engine.store.log import SCHEDULER, job_event
+from scheduling.engine.store.log import SCHEDULER, finished_event, job_event, record
 from scheduling.engine.store.moves import move
 from scheduling.engine.store.workflows import refresh_workflow
 from scheduling.models import Event, Job
@@ -42,19 +42,19 @@ def _end_job(lease: Lease, end: End, now: datetime) -> bool:
         fields |= {"finished_at": finished_at, "error": end.error}
     if not move(Job.objects.filter(pk=end.job, epoch=end.epoch), {JobState.RUNNING}, end.state, **fields):
         return False
-    kind = "job.taken_back" if end.state == JobState.PENDING else f"job.{end.state.lower()}"
-    told: dict[str, Any] = {
-        "actor": SCHEDULER,
-        "reason": end.reason or end.error,
-        "term": lease.term,
-        "epoch": end.epoch,
-        "tiles": end.tiles_processed,
-    }
-    Event.objects.bulk_create([job_event(kind, job, job.workflow.uuid, **told)])
+    record([_told(job, end, lease.term)])
     if end.state == JobState.FAILED and job.workflow.on_failure == OnFailure.STOP:
         _stop_branch(job, now, lease.term)
     refresh_workflow(job.workflow, now, term=lease.term)
     return True
+
+
+def _told(job: Job, end: End, term: int) -> Event:
+    claim: dict[str, Any] = {"actor": SCHEDULER, "term": term, "epoch": end.epoch, "tiles": end.tiles_processed}
+    if end.state == JobState.PENDING:
+        return job_event("job.taken_back", job, job.workflow.uuid, reason=end.reason, retry_in_s=None, **claim)
+    job.tiles_total = end.tiles_total if end.tiles_total is not None else job.tiles_total
+    return finished_event(job, job.workflow.uuid, end.state, reason=end.error, index_sha256=end.index_sha256, **claim)
 
 
 def _stop_branch(failed: Job, now: datetime, term: int) -> None:
@@ -72,7 +72,8 @@ def cancel_waiting(job: Job, now: datetime, *, reason: str, term: int) -> None:
 
 def _cancel(job: Job, now: datetime, *, reason: str, term: int) -> None:
     if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.CANCELLED, finished_at=now, error=reason):
-        Event.objects.bulk_create([job_event("job.cancelled", job, job.workflow.uuid, actor=SCHEDULER, reason=reason, term=term)])
+        told: dict[str, Any] = {"actor": SCHEDULER, "reason": reason, "term": term, "tiles": job.tiles_processed}
+        record([finished_event(job, job.workflow.uuid, JobState.CANCELLED, **told)])
 
 
 def save_progress(entries: Iterable[Entry]) -> None:

@@ -1,18 +1,26 @@
-"""The event log: one row for each transition, in the transaction that makes it."""
+"""The event log: one row for each transition, in the transaction that makes it. Types and data: docs/states.md."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from scheduling.models import Event, Job, Workflow
+from scheduling.states import JobState
 
 SCHEDULER = "scheduler"
 
 
+def record(events: Iterable[Event]) -> None:
+    """Write unsaved events in the order given. The caller holds the lock of the user's row, so that ids follow commits."""
+    Event.objects.bulk_create(events)
+
+
 def job_event(kind: str, job: Job, workflow: UUID, *, actor: str, reason: str = "", term: int = 0, epoch: int = 0, **data: Any) -> Event:
     """An unsaved event about a job; its name and type travel along so that it can be read without the job."""
-    data = {"job_id": job.job_id, "branch": job.branch, "job_type": job.job_type, "attempt": job.attempt, **data}
+    data = {"job_id": job.job_id, "branch": job.branch, "job_type": job.job_type, "attempt": job.attempt, "lane": job.lane, **data}
     return Event(
         type=kind,
         user_id=job.owner_id,
@@ -26,11 +34,31 @@ def job_event(kind: str, job: Job, workflow: UUID, *, actor: str, reason: str = 
     )
 
 
+def finished_event(
+    job: Job, workflow: UUID, state: JobState, *, tiles: int, index_sha256: str = "", actor: str, reason: str, term: int = 0, epoch: int = 0
+) -> Event:
+    """An unsaved `job.finished`: how many tiles it has, and the digest of the set of their indices."""
+    told = {
+        "state": JobState(state).value,
+        "tiles": tiles,
+        "tiles_total": job.tiles_total,
+        "index_sha256": index_sha256,
+        "cached": job.cached,
+    }
+    return job_event("job.finished", job, workflow, actor=actor, reason=reason, term=term, epoch=epoch, **told)
+
+
 def workflow_event(kind: str, workflow: Workflow, *, actor: str, reason: str = "", term: int = 0, **data: Any) -> Event:
     """An unsaved event about a workflow."""
     return Event(type=kind, user_id=workflow.owner_id, workflow_uuid=workflow.uuid, actor=actor, reason=reason, term=term, data=data)
 
 
-def user_event(kind: str, user_key: int, *, reason: str = "", term: int = 0, **data: Any) -> Event:
-    """An unsaved event about a user's slot."""
-    return Event(type=kind, user_id=user_key, actor=SCHEDULER, reason=reason, term=term, data=data)
+def user_event(kind: str, user_key: int, *, actor: str = SCHEDULER, reason: str = "", term: int = 0, **data: Any) -> Event:
+    """An unsaved event about a user's slot or place in the queue; times as ISO 8601."""
+    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}
+    return Event(type=kind, user_id=user_key, actor=actor, reason=reason, term=term, data=told)
+
+
+def leader_event(kind: str, term: int, **data: Any) -> Event:
+    """An unsaved event about the leadership."""
+    return Event(type=kind, actor=SCHEDULER, term=term, data=data)

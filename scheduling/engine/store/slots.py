@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import Any
 
 from scheduling import events
 from scheduling.engine.lease import Lease
-from scheduling.engine.store.log import user_event
+from scheduling.engine.store.log import record, user_event
 from scheduling.engine.store.users import has_work, lock_users
-from scheduling.models import Event, Job, User, UserSlot
+from scheduling.models import Job, User, UserSlot
 
 
 def lock_concerned(ends: Iterable[int], max_active_users: int) -> None:
@@ -28,7 +29,7 @@ def release_slots(lease: Lease, users: Iterable[int]) -> set[int]:
     released = {user for user in lock_users(users) if not has_work(user)}
     UserSlot.objects.filter(user_id__in=released).delete()
     User.objects.filter(pk__in=released).update(waiting_since=None)
-    Event.objects.bulk_create(user_event("user.released", user, reason="no work that is not paused", term=lease.term) for user in released)
+    record(user_event("user.released", user, reason="no work that is not paused", term=lease.term) for user in sorted(released))
     if released:
         events.queue_changed()
     return released
@@ -39,21 +40,25 @@ def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
     keys = set(lock_users(users))
     UserSlot.objects.filter(user_id__in=keys).delete()
     User.objects.filter(pk__in=keys).update(waiting_since=now)
-    Event.objects.bulk_create(
-        user_event("user.requeued", user, reason="time with a slot is over while others wait", term=lease.term) for user in keys
-    )
+    reason = "time with a slot is over while others wait"
+    record(user_event("user.requeued", user, reason=reason, term=lease.term, since=now) for user in sorted(keys))
     events.queue_changed()
 
 
-def admit_users(lease: Lease, users: Iterable[int], now: datetime) -> set[int]:
+def admit_users(lease: Lease, users: Collection[int], now: datetime) -> set[int]:
     """Give slots to users who wait; a user who has nothing unfinished any more leaves the queue instead. The users admitted."""
     admitted: set[int] = set()
-    for key, user in lock_users(users).items():
-        if user.waiting_since is not None and has_work(key):
+    locked = lock_users(users)
+    waiting = [locked[key] for key in users if key in locked and locked[key].waiting_since is not None]
+    for user in waiting:
+        if has_work(user.pk):
             UserSlot.objects.get_or_create(user=user, defaults={"since": now, "term": lease.term})
-            admitted.add(key)
+            told: dict[str, Any] = {"since": now, "waited_since": user.waiting_since}
+            record([user_event("user.admitted", user.pk, reason="longest waiting", term=lease.term, **told)])
+            admitted.add(user.pk)
+        else:
+            record([user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term)])
     User.objects.filter(pk__in=list(users)).update(waiting_since=None)
-    Event.objects.bulk_create(user_event("user.admitted", user, reason="longest waiting", term=lease.term) for user in admitted)
     if users:
         events.queue_changed()
     return admitted

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from scheduling.engine.store.log import record, user_event
 from scheduling.engine.store.words import UNFINISHED
-from scheduling.models import Job, User, UserSlot
+from scheduling.models import Event, Job, User, UserSlot
 
 
 def lock_users(keys: Iterable[int]) -> dict[int, User]:
@@ -30,7 +31,7 @@ def work_of(owner: Any) -> QuerySet[Job]:
     return Job.objects.filter(owner_id=owner, lane__gt="", state__in=UNFINISHED, workflow__paused=False)
 
 
-def refresh_waiting(user: User, now: datetime) -> bool:
+def refresh_waiting(user: User, now: datetime, *, actor: str) -> bool:
     """Bring `waiting_since` of a locked user in line with the facts; True when it changed.
 
     Set when the user has work, no slot, and is not waiting yet; cleared when there is no work (all ended or paused). It is never moved.
@@ -44,4 +45,11 @@ def refresh_waiting(user: User, now: datetime) -> bool:
         return False
     user.waiting_since = since
     user.save(update_fields=["waiting_since"])
+    record([_queue_event(user, actor)])
     return True
+
+
+def _queue_event(user: User, actor: str) -> Event:
+    if user.waiting_since is None:
+        return user_event("user.left_queue", user.pk, actor=actor, reason="no work that is not paused")
+    return user_event("user.waiting", user.pk, actor=actor, reason="work without a slot", since=user.waiting_since)

@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db.models import F
 
 from scheduling import events
-from scheduling.engine.store.log import job_event, workflow_event
+from scheduling.engine.store.log import finished_event, job_event, record, workflow_event
 from scheduling.engine.store.moves import move
 from scheduling.engine.store.users import refresh_waiting
 from scheduling.engine.store.workflows import refresh_workflow
@@ -32,28 +32,32 @@ def insert_workflow(user: User, workflow: Workflow, jobs: Sequence[Job], now: da
     for job in jobs:
         job.workflow, job.lane = workflow, lane_of(workflow, job.branch)
     Job.objects.bulk_create(jobs)
-    submitted = workflow_event(
-        "workflow.submitted", workflow, actor=user.username, jobs=len(jobs), branches=len({job.branch for job in jobs})
-    )
-    Event.objects.bulk_create([submitted])
+    told = {"branches": len({job.branch for job in jobs}), "branch_scope": workflow.branch_scope, "on_failure": workflow.on_failure}
+    submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), **told)
+    record([submitted, *(_submitted(job, workflow, user.username) for job in jobs)])
     events.workflow_changed(user.pk, workflow.uuid)
-    if refresh_waiting(user, now):
+    if refresh_waiting(user, now, actor=user.username):
         events.queue_changed()
+
+
+def _submitted(job: Job, workflow: Workflow, actor: str) -> Event:
+    return job_event("job.submitted", job, workflow.uuid, actor=actor, order=job.pk, tiles_total=job.tiles_total, depends_on=[])
 
 
 def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str, reason: str = "") -> int:
     """Cancel waiting jobs at once and ask for the end of running ones; how many of them that were unfinished. `user` is locked."""
     keys = [job.pk for job in jobs]
-    asked = Job.objects.filter(pk__in=keys, state=JobState.RUNNING).update(cancel_requested=True)
+    running = Job.objects.filter(pk__in=keys, state=JobState.RUNNING)
+    asked = list(running.select_for_update().filter(cancel_requested=False))
+    ending = running.update(cancel_requested=True)
     waiting = list(Job.objects.select_for_update().filter(pk__in=keys, state=JobState.PENDING))
     error = reason or f"cancelled by {actor}"
     held = Job.objects.filter(pk__in=[job.pk for job in waiting])
     cancelled = move(held, {JobState.PENDING}, JobState.CANCELLED, finished_at=now, error=error)
-    Event.objects.bulk_create([job_event("job.cancelled", job, workflow.uuid, actor=actor, reason=error) for job in waiting])
-    if asked:
-        Event.objects.bulk_create([workflow_event("workflow.cancel_requested", workflow, actor=actor, running=asked)])
+    record(finished_event(job, workflow.uuid, JobState.CANCELLED, tiles=job.tiles_processed, actor=actor, reason=error) for job in waiting)
+    record(job_event("job.cancel_requested", job, workflow.uuid, actor=actor, reason=reason) for job in asked)
     _settle(user, workflow, now, actor)
-    return asked + cancelled
+    return ending + cancelled
 
 
 def retry_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str) -> int:
@@ -69,10 +73,15 @@ def retry_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetim
         traceback="",
         started_at=None,
         finished_at=None,
+        tries={},
+        ran_s=0.0,
+        disk_since=None,
+        retry_at=None,
+        retry_reason="",
     )
     for job in found:
         job.attempt += 1
-    Event.objects.bulk_create([job_event("job.retried", job, workflow.uuid, actor=actor) for job in found])
+    record(job_event("job.retried", job, workflow.uuid, actor=actor) for job in found)
     _settle(user, workflow, now, actor)
     return changed
 
@@ -83,11 +92,11 @@ def set_paused(user: User, workflow: Workflow, now: datetime, *, paused: bool, a
         return
     workflow.paused = paused
     workflow.save(update_fields=["paused"])
-    Event.objects.bulk_create([workflow_event("workflow.paused" if paused else "workflow.resumed", workflow, actor=actor)])
+    record([workflow_event("workflow.paused" if paused else "workflow.resumed", workflow, actor=actor)])
     _settle(user, workflow, now, actor)
 
 
 def _settle(user: User, workflow: Workflow, now: datetime, actor: str) -> None:
     refresh_workflow(workflow, now, actor=actor)
-    if refresh_waiting(user, now):
+    if refresh_waiting(user, now, actor=actor):
         events.queue_changed()

@@ -28,6 +28,8 @@ class Command(BaseCommand):
             max_workers=env.max_workers,
             max_concurrent_users=env.max_concurrent_users,
             slot_max_s=env.user_slot_max_seconds,
+            no_progress_s=env.no_progress_seconds,
+            event_retention_days=env.event_retention_days,
         )
         service = SchedulerService(config=config, redis=connect(env.redis_url))
 

@@ -290,12 +290,12 @@ def test_the_activity_tells_the_story_newest_first(alice: User, leader: Leader) 
     leader.look()
     leader.end(workflow, state=F, error="Tile 3: boom")
     story = selectors.workflow_activity(workflow)
-    assert [event["type"] for event in story] == ["workflow.finished", "job.failed", "job.started", "workflow.submitted"]
+    assert [event["type"] for event in story] == ["workflow.finished", "job.finished", "job.started", "workflow.submitted"]
     assert list(story[1]) == ["id", "at", "type", "actor", "reason", "job_id", "data"]
     assert (story[1]["actor"], story[1]["reason"], story[1]["job_id"]) == ("scheduler", "Tile 3: boom", "j1")
     assert (story[0]["job_id"], story[3]["actor"]) == (None, "alice")
     assert all(TIME.fullmatch(event["at"]) for event in story)
-    assert [event["type"] for event in selectors.workflow_activity(workflow, limit=2)] == ["workflow.finished", "job.failed"]
+    assert [event["type"] for event in selectors.workflow_activity(workflow, limit=2)] == ["workflow.finished", "job.finished"]
 
 
 def test_the_slides_of_a_workflow_have_names(alice: User) -> None:

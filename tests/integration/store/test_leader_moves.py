@@ -47,7 +47,8 @@ def test_a_claim_starts_the_job_with_an_epoch_of_its_own(leader: Leader) -> None
     ]
     workflow.refresh_from_db()
     assert (workflow.status, workflow.started_at) == ("RUNNING", jobs[0].started_at)
-    assert set(Event.objects.values_list("type", flat=True)) == {"workflow.submitted", "user.admitted", "job.started"}
+    told = {"workflow.submitted", "job.submitted", "user.waiting", "user.admitted", "job.started", "workflow.started"}
+    assert set(Event.objects.values_list("type", flat=True)) == told
 
 
 @pytest.mark.parametrize("change", [{"state": "CANCELLED"}, {"attempt": 2}])
@@ -85,7 +86,7 @@ def test_an_end_is_written_once_and_starts_the_next_in_the_lane(leader: Leader) 
     job = job_of(workflow, "j1")
     assert (job.state, job.artifacts, job.warnings, job.tiles_processed) == ("SUCCEEDED", [{"name": "results.json"}], ["w"], 20)
     assert leader.look(end).ended == ()
-    assert Event.objects.filter(type="job.succeeded").count() == 1
+    assert Event.objects.filter(type="job.finished").count() == 1
 
 
 def test_an_end_of_an_earlier_claim_changes_nothing(leader: Leader) -> None:

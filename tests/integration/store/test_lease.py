@@ -80,7 +80,7 @@ def test_a_leader_deposed_between_two_passes_cannot_end_its_job() -> None:
     with pytest.raises(Deposed):
         old.look(end)
     assert states(workflow) == {"j1": "RUNNING"}
-    assert not Event.objects.filter(type="job.succeeded").exists()
+    assert not Event.objects.filter(type="job.finished").exists()
 
 
 def test_epochs_never_repeat_over_terms_and_failed_transactions() -> None:

@@ -131,8 +131,8 @@ def test_a_workflow_goes_from_submission_to_artifacts_in_the_order_of_its_branch
     assert [(job.tiles_processed, job.tiles_total) for job in workflow.jobs.order_by("id")] == [(20, 20), (30, 30), (60, 60)]
     assert [artifact["name"] for artifact in job_of(workflow).artifacts] == ["results.json"]
     assert job_of(workflow, "j2").artifacts == []
-    told = [event for event in story("job.started", "job.succeeded") if event[1] != "k1"]
-    assert told == [("job.started", "j1"), ("job.succeeded", "j1"), ("job.started", "j2"), ("job.succeeded", "j2")]
+    told = [event for event in story("job.started", "job.finished") if event[1] != "k1"]
+    assert told == [("job.started", "j1"), ("job.finished", "j1"), ("job.started", "j2"), ("job.finished", "j2")]
     assert list((house.data_dir / "tiles").iterdir()) == []
 
 
@@ -210,7 +210,7 @@ def test_a_new_leader_carries_on_wherever_the_old_one_was_stopped(house: House, 
             old.run_once(0)
     house.finish()
     assert [status(flow) for flow in flows] == ["SUCCEEDED"] * 2
-    ended = story("job.succeeded")
+    ended = story("job.finished")
     assert len(ended) == 6
     assert Job.objects.filter(attempt=1).count() == 6
 
@@ -223,7 +223,7 @@ def test_a_redis_that_restarts_empty_loses_nothing(tmp_path: Path, own_redis: Re
         own_redis.restart()
     house.finish()
     assert [status(flow) for flow in flows] == ["SUCCEEDED"] * 2
-    assert len(story("job.succeeded")) == 6
+    assert len(story("job.finished")) == 6
 
 
 def test_a_cancel_of_a_job_that_waits_for_workers_acts_in_the_next_step(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

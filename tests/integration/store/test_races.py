@@ -78,7 +78,7 @@ def test_an_end_written_twice_at_once_counts_once(_: int) -> None:
     refuse_exceptions(results)
     assert sorted(len(result.ended) for result in results) == [0, 1]
     assert states(workflow) == {"j1": "SUCCEEDED", "j2": "RUNNING"}
-    assert Event.objects.filter(type="job.succeeded").count() == 1
+    assert Event.objects.filter(type="job.finished").count() == 1
     assert Event.objects.filter(type="job.started").count() == 2
 
 

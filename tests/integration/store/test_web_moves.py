@@ -28,8 +28,11 @@ def test_jobs_keep_the_order_of_submission_and_share_lanes_by_branch() -> None:
     workflow = submit(new_user(), "j2 b1", "j1 b2", "j3 b1")
     rows = list(Job.objects.order_by("id").values_list("job_id", "lane"))
     assert rows == [("j2", f"w{workflow.pk}/b1"), ("j1", f"w{workflow.pk}/b2"), ("j3", f"w{workflow.pk}/b1")]
-    event = Event.objects.get()
-    assert (event.type, event.actor, event.data) == ("workflow.submitted", "alice", {"jobs": 3, "branches": 2})
+    event, *of_jobs, queued = Event.objects.order_by("id")
+    how = {"branch_scope": "workflow", "on_failure": "continue"}
+    assert (event.type, event.actor, event.data) == ("workflow.submitted", "alice", {"jobs": 3, "branches": 2, **how})
+    assert [(told.type, told.data["job_id"], told.data["lane"]) for told in of_jobs] == [("job.submitted", *row) for row in rows]
+    assert queued.type == "user.waiting"
 
 
 def test_a_branch_of_the_user_is_one_lane_over_workflows_and_never_over_users(leader: Leader) -> None:
@@ -138,8 +141,8 @@ def test_a_workflow_cancelled_before_it_began_is_over_at_once() -> None:
     workflow_cancel(workflow=workflow, actor="alice")
     workflow.refresh_from_db()
     assert (workflow.status, workflow.started_at is None, workflow.finished_at is None) == ("CANCELLED", True, False)
-    kinds = [event.type for event in Event.objects.order_by("id")]
-    assert kinds == ["workflow.submitted", "job.cancelled", "job.cancelled", "workflow.finished"]
+    kinds = [event.type for event in Event.objects.order_by("id")][-4:]
+    assert kinds == ["job.finished", "job.finished", "workflow.finished", "user.left_queue"]
 
 
 def test_a_finish_that_was_faster_than_the_cancel_stands(leader: Leader) -> None:

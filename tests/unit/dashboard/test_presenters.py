@@ -109,7 +109,7 @@ def test_the_end_of_a_workflow_looks_like_its_status(status: str, icon: str) -> 
 
 @pytest.mark.parametrize(("reason", "shown"), [("cancelled", ""), ("cancelled by amelie", "cancelled by amelie")])
 def test_a_reason_that_only_repeats_the_event_is_left_out(reason: str, shown: str) -> None:
-    event = {"id": 1, "at": STARTED, "type": "job.cancelled", "actor": "", "reason": reason, "job_id": "j1", "data": {}}
+    event = {"id": 1, "at": STARTED, "type": "job.finished", "actor": "", "reason": reason, "job_id": "j1", "data": {"state": "CANCELLED"}}
     assert activity_line(event, NOW).reason == shown
 
 
