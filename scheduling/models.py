@@ -199,6 +199,8 @@ class Job(models.Model):
             models.Index(
                 fields=["owner", "lane", "id"], condition=Q(state__in=sorted(s.value for s in UNFINISHED)), name="job_unfinished_by_lane"
             ),
+            # store.heads: what waits, in order of submission.
+            models.Index(fields=["owner", "id"], condition=Q(state=JobState.PENDING), name="job_waiting_of_owner"),
             # store.snapshot: what runs.
             models.Index(fields=["id"], condition=Q(state=JobState.RUNNING), name="job_running"),
             # store.claims: the same work, done or under way.

@@ -51,7 +51,7 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
         lock_concerned((end.job for end in held.ends), limits.max_active_users)
         ended = end_jobs(lease, held.ends, now)
         still = held.yielding - {end.job for end in ended}
-        snapshot = read_snapshot(limits.max_active_users, held.virtual_times, still)
+        snapshot = read_snapshot(limits, now, held.virtual_times, still)
         # A commit whose answer was lost leaves jobs that run by a claim of ours which the ledger does not know.
         are_unknown = any(job.job not in held.running for job in snapshot.running)
         strays = take_over_jobs(lease, now, known=held.running) if are_unknown else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db.models import F
 
@@ -32,7 +33,11 @@ def insert_workflow(user: User, workflow: Workflow, jobs: Sequence[Job], now: da
     for job in jobs:
         job.workflow, job.lane = workflow, lane_of(workflow, job.branch)
     Job.objects.bulk_create(jobs)
-    told = {"branches": len({job.branch for job in jobs}), "branch_scope": workflow.branch_scope, "on_failure": workflow.on_failure}
+    told: dict[str, Any] = {
+        "branches": len({job.branch for job in jobs}),
+        "branch_scope": workflow.branch_scope,
+        "on_failure": workflow.on_failure,
+    }
     submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), **told)
     record([submitted, *(_submitted(job, workflow, user.username) for job in jobs)])
     events.workflow_changed(user.pk, workflow.uuid)

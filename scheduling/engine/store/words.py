@@ -19,6 +19,7 @@ class Word(Value):
         return f"'{self.value}'", []
 
 
+PENDING = Word(states.JobState.PENDING.value)
 RUNNING = Word(states.JobState.RUNNING.value)
 #: In the order in which the index `job_unfinished_by_lane` names them.
 UNFINISHED = tuple(Word(word) for word in sorted(state.value for state in states.UNFINISHED))
