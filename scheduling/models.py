@@ -115,6 +115,8 @@ class Workflow(models.Model):
             # GET /workflow: one user's workflows, newest first, by status.
             models.Index(fields=["owner", "-id"], name="workflow_of_owner"),
             models.Index(fields=["owner", "status", "-id"], name="workflow_of_owner_by_status"),
+            # store.users: is a job's workflow paused. Few are, so this is the shortest way to know.
+            models.Index(fields=["id"], condition=Q(paused=True), name="workflow_paused"),
         ]
 
     def __str__(self) -> str:

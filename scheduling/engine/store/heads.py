@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from scheduling.engine.policy import Head
+from scheduling.engine.store.users import in_paused_workflow
 from scheduling.engine.store.words import PENDING, UNFINISHED
 from scheduling.models import Dependency, Job
 
@@ -40,5 +41,6 @@ def lane_heads(user: int, busy: Collection[str], queues: Collection[str], at_mos
 
 def _waiting(user: int, after: int, left_out: Collection[str]) -> QuerySet[Job, tuple[int, str, str, bool, datetime | None, bool]]:
     needs = Dependency.objects.filter(job=OuterRef("pk"), needs__state__in=UNFINISHED)
-    jobs = Job.objects.filter(owner_id=user, state=PENDING, pk__gt=after).exclude(lane__in=left_out).annotate(is_blocked=Exists(needs))
-    return jobs.order_by("pk").values_list("pk", "lane", "queue", "workflow__paused", "retry_at", "is_blocked")[:CHUNK]
+    jobs = Job.objects.filter(owner_id=user, state=PENDING, pk__gt=after).exclude(lane__in=left_out)
+    held = jobs.annotate(is_paused=in_paused_workflow(), is_blocked=Exists(needs))
+    return held.order_by("pk").values_list("pk", "lane", "queue", "is_paused", "retry_at", "is_blocked")[:CHUNK]

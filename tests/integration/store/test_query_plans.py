@@ -112,7 +112,8 @@ def test_no_statement_of_a_pass_that_admits_a_user_walks_through_a_whole_table(l
 def test_whether_a_user_has_work_is_found_by_the_index_of_unfinished_jobs(leader: Leader) -> None:
     user = User.objects.order_by("pk")[0]
     [sql] = statements(lambda: has_work(user.pk))
-    assert "job_unfinished_by_lane" in "\n".join(plan_of(sql))
+    assert not walks_among([sql])
+    assert connection.vendor != "sqlite" or "job_unfinished_by_lane" in "\n".join(plan_of(sql))
 
 
 def test_a_walk_through_a_whole_table_would_be_seen(leader: Leader) -> None:
