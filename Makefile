@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench venv venv-dev
+.PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench chaos venv venv-dev
 # Whatever the tools below read of the settings must not touch a running installation's data.
 CHECK_ENV := DATA_DIR=$(CURDIR)/.cache/check SECRET_KEY=only-for-checks
 
@@ -52,6 +52,9 @@ fix: venv-dev ## format, and mend what ruff can
 
 bench: venv-dev ## the benchmarks; BENCH=<name> runs one; figures go to var/bench/<name>.json
 	@$(VENV) -m tests.bench $(BENCH)
+
+chaos: venv-dev ## the fault suite: processes are killed under load, nothing may be lost (CHAOS_SEED, CHAOS_SECONDS, CHAOS_DATABASE=sqlite|postgres)
+	@$(VENV) -m tests.chaos
 
 venv:
 	@$(PYTHON) tools/install.py requirements.txt

@@ -57,4 +57,6 @@ def activity_line(event: Body, now: datetime) -> ActivityLine:
     # Why a job was started (its turn among users) is for operators.
     tells = kind in {"job.finished", "job.taken_back"} and event["reason"] != status
     reason = event["reason"] if tells else ""
+    if data.get("cached") and not reason:
+        reason = "taken from the same work done before"
     return ActivityLine(icon=icon, look=look, text=text, reason=reason, at=event["at"], ago=wording.ago(passed))

@@ -29,8 +29,15 @@ class DraftJob:
     job_id: str
     branch: str
     job_type: str
+    #: Ids of jobs that must have succeeded first, as typed: with commas or spaces between them.
+    depends_on: str = ""
     #: Field -> what is wrong.
     errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The ids in `depends_on`."""
+        return tuple(re.findall(r"[^\s,;]+", self.depends_on))
 
 
 @dataclass
@@ -58,8 +65,14 @@ class Draft:
     @classmethod
     def of(cls, post: QueryDict) -> Draft:
         """What was typed. Rows without a job and a branch are left out."""
-        columns = zip(post.getlist("job_id"), post.getlist("branch"), post.getlist("job_type"), strict=False)
-        rows = [DraftJob(job_id=job.strip(), branch=branch.strip(), job_type=kind) for job, branch, kind in columns]
+        kinds = post.getlist("job_type")
+        # The one column that may be left out.
+        needs = [*post.getlist("depends_on"), *[""] * len(kinds)]
+        columns = zip(post.getlist("job_id"), post.getlist("branch"), kinds, needs, strict=False)
+        rows = [
+            DraftJob(job_id=job.strip(), branch=branch.strip(), job_type=kind, depends_on=after.strip())
+            for job, branch, kind, after in columns
+        ]
         return cls(
             name=post.get("name", "").strip(),
             slide=post.get("slide", ""),
@@ -106,6 +119,8 @@ class Draft:
             self.errors["jobs"] = f"A workflow has 1 to {MAX_JOBS:,} jobs."
         for job in self.jobs:
             job.errors |= {name: f"Use {NAME_RULE}." for name in ("job_id", "branch") if not re.match(NAME_PATTERN, getattr(job, name))}
+            if not all(re.match(NAME_PATTERN, name) for name in job.needs):
+                job.errors["depends_on"] = "Write ids of jobs, such as j1, j3."
         return not self.has_errors
 
     def take_refusal(self, error: SchedulingError) -> None:
@@ -129,7 +144,7 @@ class Draft:
 
     def request(self) -> WorkflowRequest:
         """For the service; `check` came first."""
-        jobs = tuple(JobRequest(job_id=job.job_id, branch=job.branch, job_type=job.job_type) for job in self.jobs)
+        jobs = tuple(JobRequest(job_id=job.job_id, branch=job.branch, job_type=job.job_type, depends_on=job.needs) for job in self.jobs)
         return WorkflowRequest(
             jobs=jobs, name=self.name, slide=_uuid(self.slide), branch_scope=self.branch_scope, on_failure=self.on_failure
         )

@@ -52,6 +52,8 @@ _BY_STATUS = {
 }
 #: Too early for a mean that says anything.
 MIN_MEASURED_S = 2.0
+#: Jobs that a card names as those it depends on.
+MAX_NAMED = 3
 
 
 def look_table() -> dict[str, Any]:
@@ -192,6 +194,13 @@ class JobCard(Shown):
     def total(self) -> str:
         """`8,448`, a dash before the job is planned."""
         return wording.count(self.body["tiles_total"])
+
+    @property
+    def after(self) -> str:
+        """`after j1, j3`, `after j1, j3, j4 and 9 more`; "" for a job that depends on no other."""
+        needs: Sequence[str] = self.body["depends_on"]
+        more = len(needs) - MAX_NAMED
+        return f"after {', '.join(needs[:MAX_NAMED])}{f' and {more:,} more' if more > 0 else ''}" if needs else ""
 
     @property
     def error(self) -> str:

@@ -16,7 +16,8 @@ from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.messages import Bundle, Failure, Kind, Outcome, Planned
 from scheduling.jobtypes import registry, running
 from scheduling.jobtypes.base import JobContext, JobFailed, WorkerSettings
-from scheduling.jobtypes.tilefiles import FolderGone
+from scheduling.jobtypes.refusals import missing_root, refusal_of
+from scheduling.jobtypes.tilefiles import FolderGone, TilesLost
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,14 @@ def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped
     base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": worker}
     try:
         result = {} if is_stopped else _carry_out(order, context)
-    except FolderGone:
-        result = {"is_gone": True}
+    except FolderGone as error:
+        why = missing_root(settings.data_dir) or refusal_of(error)
+        result = {"failure": Failure(message=str(error), refusal=why)} if why else {"is_gone": True}
+    except TilesLost as error:
+        logger.warning("a finished tile is lost: %s", error, extra={"action": "tiles_lost", "job_id": order.spec.id, "epoch": order.epoch})
+        result = {"is_damaged": True}
     except JobFailed as error:
-        result = {"failure": Failure(message=str(error), is_final=True)}
+        result = {"failure": Failure(message=str(error), is_final=True, refusal=refusal_of(error))}
     except Exception as error:  # a worker reports everything and lives on
         logger.exception("bundle failed", extra={"action": "bundle_failed", "job_id": order.spec.id, "epoch": order.epoch})
         result = {"failure": _failure(error, None)}
@@ -56,24 +61,39 @@ def _carry_out(order: Bundle, context: JobContext) -> dict[str, Any]:
     job_type = registry.runner(order.spec.job_type, simulated=order.spec.slide is None)
     is_over = running.time_box(order.time_box_s)
     if order.kind is Kind.PLAN:
-        plan, finished = running.survey(job_type, context)
-        ranges = tuple((start, stop) for start, stop in finished)
-        planned = Planned(
-            tiles_total=plan.tiles_total, batch=plan.batch, seconds_per_tile=plan.seconds_per_tile, warnings=plan.warnings, finished=ranges
-        )
-        return {"plan": planned}
+        return _planned(running.survey(job_type, context, step=order.step, is_over=is_over), context)
     if order.kind is Kind.TILES:
         done, failed = running.compute(job_type, context, order.tiles, batch=order.batch, is_over=is_over)
         return {"done": tuple(done), "failure": _failure(failed.error, failed.index) if failed else None}
-    step = running.finish(job_type, context, step=order.step, is_over=is_over)
-    files = None if step is not None else tuple(running.artifacts(context))
-    return {"next_step": step, "artifacts": files, "warnings": tuple(context.warnings)}
+    step = running.finish(job_type, context, step=order.step, is_over=is_over, tiles_total=order.tiles_total)
+    complete = {} if step is not None else _complete(context, order.tiles_total)
+    return {"next_step": step, "warnings": tuple(context.warnings), **complete}
+
+
+def _planned(survey: running.Survey, context: JobContext) -> dict[str, Any]:
+    plan, found = survey.plan, _ranges(survey.finished)
+    planned = Planned(
+        tiles_total=plan.tiles_total, batch=plan.batch, seconds_per_tile=plan.seconds_per_tile, warnings=plan.warnings, finished=found
+    )
+    answer: dict[str, Any] = {"plan": planned, "next_step": survey.next_step}
+    if survey.is_cached and context.spec.reuse is not None:
+        answer |= {"artifacts": context.spec.reuse.artifacts, "found": found, "disk_bytes": running.artifacts_bytes(context)}
+    return answer
+
+
+def _complete(context: JobContext, tiles_total: int) -> dict[str, Any]:
+    kept = running.kept(context, tiles_total)
+    return {"artifacts": tuple(running.artifacts(context)), "found": _ranges(kept.found), "disk_bytes": kept.disk_bytes}
+
+
+def _ranges(found: list[list[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, stop) for start, stop in found)
 
 
 def _failure(error: Exception, tile: int | None) -> Failure:
     text = "".join(traceback.format_exception(error))
     message = str(error) or type(error).__name__
-    return Failure(message=message, traceback=text, tile=tile, is_final=isinstance(error, JobFailed))
+    return Failure(message=message, traceback=text, tile=tile, is_final=isinstance(error, JobFailed), refusal=refusal_of(error))
 
 
 def deliver(client: Redis, term: int, outcome: Outcome) -> None:

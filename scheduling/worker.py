@@ -13,15 +13,16 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from celery.worker import state as worker_state
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
-from scheduling.engine.messages import Bundle, Outcome
+from scheduling.engine.messages import Bundle, Failure, Outcome
 from scheduling.tasks import TASK, deliver
+from scheduling.version import code_version
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class HeartbeatThread(threading.Thread):
             processes=self._processes,
             state=state,
             bundles=held,
+            version=code_version(),
             heartbeat=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         )
 
@@ -91,11 +93,14 @@ def _end(**_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
-    """A child died in mid-bundle: the parent reports it, since the child cannot."""
-    if isinstance(exception, WorkerLostError) and getattr(sender, "name", None) == TASK and args:
+    """A child died in mid-bundle, or was ended because nothing came of it: the parent reports it, since the child cannot."""
+    if isinstance(exception, (WorkerLostError, TimeLimitExceeded)) and getattr(sender, "name", None) == TASK and args:
         order = Bundle.from_json(args[0])
-        logger.warning("a worker process died", extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
-        outcome = Outcome(bundle=order.id, job=order.spec.id, epoch=order.epoch, worker=socket.gethostname(), is_lost=True)
+        is_stuck = isinstance(exception, TimeLimitExceeded)
+        message = f"nothing came of it for {order.limit_s:.0f} s" if is_stuck else "the worker process died while computing it"
+        logger.warning("a bundle is lost: %s", message, extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
+        base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": socket.gethostname()}
+        outcome = Outcome(**base, is_lost=True, failure=Failure(message=message))
         deliver(connect(env.read().redis_url), order.term, outcome)
 
 

@@ -14,6 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 from celery import Celery  # noqa: E402
 
+from scheduling.version import broker_prefix  # noqa: E402
 from workflowsite import env  # noqa: E402
 
 ENV = env.read()
@@ -38,6 +39,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={
+        "global_keyprefix": broker_prefix(),
         "priority_steps": [0, 1],
         "queue_order_strategy": "priority",
         "socket_timeout": 2,

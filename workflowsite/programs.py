@@ -79,5 +79,5 @@ def child_environment(env: Environment, environ: Mapping[str, str]) -> dict[str,
 
 def folders(env: Environment) -> tuple[Path, ...]:
     """The folders that must be there before anything starts."""
-    names = ("tmp", "numba", "logs", "static", "slides", "results", "redis")
+    names = ("tmp", "numba", "logs", "static", "slides", "results", "tiles", "redis")
     return tuple(env.data_dir / name for name in names)

@@ -48,6 +48,10 @@ class JobBody(Body):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+    depends_on = serializers.ListField(child=serializers.CharField(), help_text="Ids of the jobs that must have succeeded first.")
+    cache = serializers.BooleanField(help_text="False: nothing was to be taken from the same work done before.")
+    cached = serializers.BooleanField(help_text="The results are those of the same work done before.")
+    timeout_s = serializers.FloatField(allow_null=True, help_text="Seconds that it may be running in one attempt; null: no limit.")
 
 
 class _WorkflowHead(Body):
@@ -87,6 +91,29 @@ class WorkflowRowBody(_WorkflowHead):
     branches = serializers.IntegerField()
     tiles_processed = serializers.IntegerField()
     tiles_total = serializers.IntegerField()
+
+
+class EventBody(Body):
+    """A transition."""
+
+    id = serializers.IntegerField(help_text="Rises in the order of commit.")
+    at = serializers.DateTimeField()
+    type = serializers.CharField(help_text="Such as job.started; docs/states.md lists all.")
+    actor = serializers.CharField(allow_blank=True, help_text="A user id, or scheduler.")
+    reason = serializers.CharField(allow_blank=True)
+    term = serializers.IntegerField(help_text="Of the scheduler that made it; 0 when a user did.")
+    epoch = serializers.IntegerField(help_text="Of the job's claim; 0 when it was not running.")
+    job_id = serializers.CharField(allow_null=True, help_text="Null for an event of the workflow itself.")
+    job = serializers.UUIDField(allow_null=True, help_text="The job's id.")
+    data = ObjectField(help_text="What else belongs to this type of event.")  # type: ignore[assignment]  # no attribute of the class
+
+
+class EventPageBody(Body):
+    """A part of a workflow's event log, oldest first."""
+
+    results = EventBody(many=True)
+    next = serializers.URLField(allow_null=True, help_text="Null when there is nothing more by now.")
+    after = serializers.IntegerField(help_text="The last id seen: ask with it for what comes later.")
 
 
 class ArtifactBody(Body):

@@ -18,6 +18,7 @@ from scheduling.slides.interface import PLAUSIBLE_MPP
 from scheduling.states import BranchScope, OnFailure, WorkflowStatus
 
 MAX_JOBS = 1000
+MAX_TIMEOUT_S = 30 * 86_400
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _NUL = "\0"
 
@@ -73,6 +74,26 @@ class ChoiceField(serializers.ChoiceField):
         return str(super().to_internal_value(data))
 
 
+class NumberField(serializers.FloatField):
+    """A JSON number; no text and no boolean is turned into one."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """The number. Raises ValidationError."""
+        if isinstance(data, bool) or not isinstance(data, (int, float)):
+            self.fail("invalid")
+        return float(super().to_internal_value(data))
+
+
+class FlagField(serializers.BooleanField):
+    """true or false, no word or number that could stand for one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """The value. Raises ValidationError."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class IdField(serializers.UUIDField):
     """A UUID as a string."""
 
@@ -110,6 +131,11 @@ def _has_nul(value: Any) -> bool:
     return isinstance(value, list) and any(_has_nul(child) for child in value)
 
 
+def _above_zero(value: float) -> None:
+    if not value > 0:
+        raise serializers.ValidationError("Must be more than 0.")
+
+
 class JobSerializer(StrictSerializer):
     """One job of a new workflow."""
 
@@ -118,6 +144,20 @@ class JobSerializer(StrictSerializer):
     job_type = TextField(max_length=64, help_text="A name of GET /job-types.")
     parameters = ObjectField(required=False, help_text="As the job type's schema in GET /job-types says.")
     slide = IdField(required=False, allow_null=True, help_text="In place of the workflow's slide. Without any, the job is simulated.")
+    depends_on = serializers.ListField(
+        child=NameField(),
+        required=False,
+        max_length=MAX_JOBS,
+        help_text="Ids of jobs of this workflow that must have succeeded before this one starts; it gets their artifacts.",
+    )
+    cache = FlagField(required=False, help_text="In place of the workflow's `cache`.")
+    timeout_s = NumberField(
+        required=False,
+        allow_null=True,
+        max_value=MAX_TIMEOUT_S,
+        help_text="Seconds, more than 0, that the job may be running in one attempt; then it fails. Null: no limit.",
+        validators=[_above_zero],
+    )
 
 
 class WorkflowSerializer(StrictSerializer):
@@ -133,30 +173,23 @@ class WorkflowSerializer(StrictSerializer):
     on_failure = ChoiceField(
         required=False, choices=[rule.value for rule in OnFailure], help_text="What a failed job does to the rest of its branch."
     )
+    cache = FlagField(
+        required=False, help_text="False: nothing is taken from the same work done before, all is computed. True if left out."
+    )
     jobs = JobSerializer(many=True, min_length=1, max_length=MAX_JOBS)  # type: ignore[call-arg]  # many=True takes them
 
 
 def workflow_request(data: Any) -> WorkflowRequest:
     """The request that a body asks for. Raises ValidationError."""
     values = dict(validated(WorkflowSerializer, data))
-    jobs = tuple(JobRequest(**job) for job in values.pop("jobs"))
+    jobs = tuple(JobRequest(**{**job, "depends_on": tuple(job.get("depends_on", ()))}) for job in values.pop("jobs"))
     return WorkflowRequest(jobs=jobs, **values)
-
-
-class MppField(serializers.FloatField):
-    """Microns per pixel, a JSON number."""
-
-    def to_internal_value(self, data: Any) -> float:
-        """The number. Raises ValidationError."""
-        if isinstance(data, bool) or not isinstance(data, (int, float)):
-            self.fail("invalid")
-        return float(super().to_internal_value(data))
 
 
 class SlideChangeSerializer(StrictSerializer):
     """What an owner may state of a slide."""
 
-    mpp = MppField(min_value=PLAUSIBLE_MPP[0], max_value=PLAUSIBLE_MPP[1], help_text="Microns per pixel at full resolution.")
+    mpp = NumberField(min_value=PLAUSIBLE_MPP[0], max_value=PLAUSIBLE_MPP[1], help_text="Microns per pixel at full resolution.")
 
 
 class SlidePathSerializer(StrictSerializer):
@@ -183,6 +216,20 @@ class WorkflowFilter(PageFilter):
     status = serializers.ChoiceField(required=False, choices=[status.value for status in WorkflowStatus])
     branch = serializers.CharField(required=False, max_length=128)
     job_type = serializers.CharField(required=False, max_length=64)
+
+
+class EventPageSerializer(serializers.Serializer[Any]):
+    """Which part of an event log is wanted; other query parameters are somebody else's."""
+
+    after = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+    limit = serializers.IntegerField(required=False, default=100, min_value=1, max_value=1000)
+
+
+def event_page(query: Mapping[str, str]) -> tuple[int, int]:
+    """(id after which to begin, how many at most). Raises ValidationError, which names the parameter."""
+    checked = EventPageSerializer(data=dict(query.items()))  # an empty one of a form would count as left out
+    checked.is_valid(raise_exception=True)
+    return checked.validated_data["after"], checked.validated_data["limit"]
 
 
 def filters(serializer: type[PageFilter], query: Mapping[str, str]) -> dict[str, str]:

@@ -47,6 +47,7 @@ urlpatterns = [
     path("workflow/<str:workflow_id>/retry", WorkflowViewSet.as_view({"post": "retry"}), name="workflow-retry"),
     path("workflow/<str:workflow_id>/pause", WorkflowViewSet.as_view({"post": "pause"}), name="workflow-pause"),
     path("workflow/<str:workflow_id>/resume", WorkflowViewSet.as_view({"post": "resume"}), name="workflow-resume"),
+    path("workflow/<str:workflow_id>/events", WorkflowViewSet.as_view({"get": "events"}), name="workflow-events"),
     path(f"{_JOB}/cancel", JobViewSet.as_view({"post": "cancel"}), name="job-cancel"),
     path(f"{_JOB}/retry", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
     path(f"{_JOB}/results", JobViewSet.as_view({"get": "results"}), name="results"),

@@ -28,11 +28,20 @@ class EngineConfig:
     #: At most so often the progress of running jobs goes to the database, and that of one job to the browser.
     progress_to_database_s: float = 0.25
     progress_to_browser_s: float = 0.2
+    #: At most so often the fair-share clocks go to the database: what a crash may forgive.
+    shares_to_database_s: float = 1.0
     #: A bundle that no worker names and that is not queued for this long is lost.
     lost_after_s: float = 5.0
     #: How often a tile that raises is tried, and the wait before the second and third try.
     tile_tries: int = 3
     tile_backoff_s: tuple[float, ...] = (0.5, 2.0)
+    #: A disk that refuses is tried again after so long, and for so long in all.
+    disk_probe_s: float = 5.0
+    disk_patience_s: float = 600.0
+    #: A bundle in which nothing comes to its end for this long, or ten times what was expected, is ended with its process.
+    stuck_s: float = 10.0
+    #: A bundle still named so long after its limit is lost: it waits in a queue for a minute at most.
+    overdue_s: float = 75.0
     #: Bundles inside Celery for each worker process.
     bundles_per_process: int = 2
 

@@ -1,15 +1,18 @@
 """Who leads: one row, a term that counts leaders, trust that ends by the database's clock.
 
 Every transaction of the leader begins with an UPDATE of that row. It holds the row's lock to the end of the transaction, renews
-the trust, and finds nothing to update for a leader that was deposed: that one can change nothing any more.
+the trust, and finds nothing to update for a leader that was deposed: that one can change nothing any more. The leader's own
+idea of its trust begins with the attempt to renew, before anything was sent, so it is never longer than the database's.
 """
 
 from __future__ import annotations
 
+import random
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,28 +38,48 @@ def holder_name() -> str:
     return f"{_host()}/{process.pid}/{process.create_time():.2f}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Lease:
     """The leadership of one term."""
 
     holder: str
     term: int
     lease_s: float
+    #: When the last attempt that succeeded was begun, by this process's monotonic clock.
+    renewed_at: float = field(default_factory=time.monotonic)
+    #: Schedulers that began together do not renew together.
+    _jitter: float = field(default_factory=lambda: random.uniform(0.8, 1.0))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """A transaction as the leader. Raises Deposed when another one leads."""
+        """A transaction as the leader; renews the trust when it is committed. Raises Deposed when another one leads."""
+        began = time.monotonic()
         with transaction.atomic():
             _bound_waits()
             if not self._own().update(trusted_until=Now() + timedelta(seconds=self.lease_s)):
                 raise Deposed(f"term {self.term} has ended")
             yield
+        self.renewed_at, self._jitter = began, random.uniform(0.8, 1.0)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nobody else can lead yet; after a long stop the leader must renew, or learn better, before it acts."""
+        return time.monotonic() < self.renewed_at + self.lease_s
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew: after a third of the lease, or a little earlier."""
+        return time.monotonic() >= self.renewed_at + self.lease_s / 3 * self._jitter
 
     def new_epochs(self, count: int) -> range:
         """Epochs never handed out before. Inside `transaction`."""
         self._own().update(epoch=F("epoch") + count)
         last = self._own().values_list("epoch", flat=True).get()
         return range(last - count + 1, last + 1)
+
+    def is_draining(self) -> bool:
+        """Whether the operator lets the work run out. Inside `transaction`."""
+        return self._own().values_list("is_draining", flat=True).get()
 
     def resign(self) -> bool:
         """Give the leadership up, so that another scheduler takes over at once; False when it was lost before."""
@@ -68,16 +91,23 @@ class Lease:
 
 def acquire(holder: str, lease_s: float) -> Lease | None:
     """Become the leader if nobody is trusted, or if the trusted one was a process of this host that is gone; else None."""
+    began = time.monotonic()
+    if not _is_vacant(holder):  # a look that locks nothing: standbys look often
+        return None
     with transaction.atomic():
         _bound_waits()
         SchedulerLease.objects.get_or_create(pk=1)
         row = SchedulerLease.objects.select_for_update().get(pk=1)
-        is_trusted = SchedulerLease.objects.filter(pk=1, trusted_until__gt=Now()).exists()
-        if is_trusted and row.holder != holder and not _is_gone(row.holder):
+        if not _is_vacant(holder):
             return None
         term = row.term + 1
         SchedulerLease.objects.filter(pk=1).update(holder=holder, term=term, trusted_until=Now() + timedelta(seconds=lease_s))
-    return Lease(holder=holder, term=term, lease_s=lease_s)
+    return Lease(holder=holder, term=term, lease_s=lease_s, renewed_at=began)
+
+
+def _is_vacant(holder: str) -> bool:
+    trusted = SchedulerLease.objects.filter(pk=1, trusted_until__gt=Now()).values_list("holder", flat=True).first()
+    return trusted is None or trusted == holder or _is_gone(trusted)
 
 
 def _is_gone(holder: str) -> bool:

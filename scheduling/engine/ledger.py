@@ -5,7 +5,8 @@ It decides which bundle goes next (fair shares), takes outcomes in, finds lost b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -13,9 +14,10 @@ from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed, End, Entry, Stage
 from scheduling.engine.messages import Bundle, Failure, Kind, Outcome
 from scheduling.engine.policy import FairClock
-from scheduling.jobtypes.tilefiles import from_ranges
 from scheduling.states import JobState
 
+_GONE = "The folder of the job's tiles or results is not there."
+_DAMAGED = "A finished tile was missing or damaged."
 _KIND = {Stage.PLAN: Kind.PLAN, Stage.TILES: Kind.TILES, Stage.FINISH: Kind.FINISH}
 
 
@@ -36,6 +38,7 @@ class Dispatch:
     """A bundle to be submitted."""
 
     bundle: Bundle
+    claimed: Claimed
     queue: str
     #: Planning, finishing and a user's only bundle overtake the others.
     is_first: bool
@@ -54,12 +57,15 @@ class Ledger:
         self._clocks: dict[str, FairClock] = {}
         #: Outcomes that were not of a bundle under way: late, double or of another claim.
         self.stale = 0
+        #: Since this leader began: tiles that workers have finished, and the seconds they took, by queue.
+        self.tiles = 0
+        self.worker_s: dict[str, float] = {}
 
-    def add(self, claimed: Claimed) -> None:
+    def add(self, claimed: Claimed, now: float = 0.0) -> None:
         """Take on a claimed job."""
         beside = [entry.virtual_s for entry in self._entries.values() if entry.claimed.user == claimed.user and not entry.is_over]
         # As among users: a job that comes later has no credit for the time before it.
-        self._entries[claimed.job] = Entry(claimed=claimed, virtual_s=min(beside, default=0.0))
+        self._entries[claimed.job] = Entry(claimed=claimed, virtual_s=min(beside, default=0.0), claimed_at=now)
         self._clock(claimed.queue).set_weight(claimed.user, claimed.weight)
 
     def drop(self, job: int) -> None:
@@ -85,6 +91,19 @@ class Ledger:
             for user, seconds in clock.times.items():
                 times[user] = times.get(user, 0.0) + seconds
         return times
+
+    def shares(self) -> dict[tuple[int, str], float]:
+        """Virtual seconds by (user, queue): what a later leader has to know."""
+        return {(user, queue): seconds for queue, clock in self._clocks.items() for user, seconds in clock.times.items()}
+
+    def begin(self, claimed: Iterable[Claimed], shares: Mapping[tuple[int, str], float], now: float = 0.0) -> None:
+        """Carry on under a new leader. Whose jobs ran were sharing already, so a newcomer is measured by them: no credit for a restart."""
+        for queue in {queue for _, queue in shares}:
+            self._clocks[queue] = FairClock({user: seconds for (user, of), seconds in shares.items() if of == queue})
+        for one in claimed:
+            self.add(one, now)
+        for queue, clock in self._clocks.items():
+            clock.contend(entry.claimed.user for entry in self._entries.values() if self._has_work(entry, queue))
 
     # -- what goes out
 
@@ -115,17 +134,18 @@ class Ledger:
             epoch=claimed.epoch,
             spec=claimed.spec,
             time_box_s=self._config.time_box_s,
+            limit_s=entry.limit_s(kind, self._config.time_box_s, self._config.stuck_s),
             tiles=tiles,
             batch=entry.batch,
             tiles_total=entry.tiles_total or 0,
-            step=entry.step,
+            step=entry.look_at if kind is Kind.PLAN else entry.step,
         )
         is_first = kind is not Kind.TILES or not any(sent.user == claimed.user for sent in self._sent.values())
         guess_s = entry.guess_s(kind, len(tiles), self._config.time_box_s)
         self._sent[bundle.id] = Sent(bundle=bundle, job=claimed.job, user=claimed.user, queue=claimed.queue, guess_s=guess_s, sent_at=now)
         entry.bundles.add(bundle.id)
         self._charge(entry, guess_s)
-        return Dispatch(bundle=bundle, queue=claimed.queue, is_first=is_first)
+        return Dispatch(bundle=bundle, claimed=claimed, queue=claimed.queue, is_first=is_first)
 
     # -- what comes back
 
@@ -139,9 +159,12 @@ class Ledger:
         entry = self._entries[sent.job]
         entry.bundles.discard(outcome.bundle)
         if outcome.is_lost:
-            self._lose(entry, sent.bundle, now)
+            self._lose(
+                entry, sent.bundle, now, outcome.failure.message if outcome.failure else "the worker process died while computing it"
+            )
             return
         self._charge(entry, outcome.seconds - sent.guess_s)
+        self.worker_s[sent.queue] = self.worker_s.get(sent.queue, 0.0) + outcome.seconds
         self._take_in(entry, sent.bundle, outcome, now)
 
     def _take_in(self, entry: Entry, bundle: Bundle, outcome: Outcome, now: float) -> None:
@@ -150,25 +173,32 @@ class Ledger:
             entry.mark_done(done)
             entry.give_back(bundle.tiles)
             if done:
+                self.tiles += len(done)
                 entry.measure(len(done), outcome.seconds)
+                entry.has_progressed()
         entry.warnings += [warning for warning in outcome.warnings if warning not in entry.warnings]
         if outcome.failure is not None:
             self._fail(entry, outcome.failure, now)
-        elif outcome.is_gone:
-            entry.stage = Stage.PLAN
-            self._fail(entry, Failure(message="The folder of the job's tiles or results is not there."), now)
+        elif outcome.is_gone or outcome.is_damaged:
+            # Several bundles may find the same: one of them is charged.
+            if bundle.kind is Kind.PLAN or entry.stage is not Stage.PLAN:
+                self._fail(entry, Failure(message=_GONE if outcome.is_gone else _DAMAGED), now)
+            entry.stage, entry.look_at = Stage.PLAN, 0
         elif outcome.plan is not None:
-            plan = outcome.plan
-            entry.batch, entry.seconds_per_tile = plan.batch, plan.seconds_per_tile
-            entry.warnings += [warning for warning in plan.warnings if warning not in entry.warnings]
-            entry.plan(plan.tiles_total, from_ranges(plan.finished))
-        elif outcome.artifacts is not None and not entry.is_decided:
-            entry.finish_as(JobState.SUCCEEDED, artifacts=outcome.artifacts)
+            entry.stalled_s = 0.0
+            entry.warnings += [warning for warning in outcome.plan.warnings if warning not in entry.warnings]
+            entry.take_survey(bundle, outcome.plan, outcome.next_step)
         elif outcome.next_step is not None:
             entry.step = outcome.next_step
+            entry.has_progressed()
+        if outcome.artifacts is not None and not entry.is_decided:
+            entry.finish_as(JobState.SUCCEEDED, complete=outcome)
 
     def _fail(self, entry: Entry, failure: Failure, now: float) -> None:
         """Try again after a while, or fail the job: after as many tries as configured, or at once when it says so."""
+        if failure.refusal:
+            self._refuse(entry, failure.refusal, now)
+            return
         tries = entry.tries[failure.tile] = entry.tries.get(failure.tile, 0) + 1
         if failure.is_final or tries >= self._config.tile_tries:
             where = "" if failure.tile is None else f"Tile {failure.tile}: "
@@ -176,15 +206,27 @@ class Ledger:
             if not entry.is_decided:
                 entry.finish_as(JobState.FAILED, error=f"{where}{failure.message}{often}", traceback=failure.traceback)
             return
+        entry.trouble = f"{'' if failure.tile is None else f'tile {failure.tile}: '}{failure.message}"
         waits = self._config.tile_backoff_s
         entry.not_before[failure.tile] = now + waits[min(tries, len(waits)) - 1]
 
-    def _lose(self, entry: Entry, bundle: Bundle, now: float) -> None:
-        """A worker process died with this bundle: find what it finished; its tiles go alone, and alone they are charged."""
+    def refuse(self, job: int, why: str, now: float) -> None:
+        """The disk refuses what this job needs before anything of it can be sent."""
+        self._refuse(self._entries[job], why, now)
+
+    def _refuse(self, entry: Entry, why: str, now: float) -> None:
+        """Wait, charged to no tile; fail the job when the disk has refused for too long."""
+        entry.refused_since = now if entry.refused_since is None else entry.refused_since
+        entry.held_until, entry.refusal = now + self._config.disk_probe_s, why
+        if now - entry.refused_since > self._config.disk_patience_s and not entry.is_decided:
+            entry.finish_as(JobState.FAILED, error=f"{why}, for {self._config.disk_patience_s / 60:.0f} minutes")
+
+    def _lose(self, entry: Entry, bundle: Bundle, now: float, message: str) -> None:
+        """A worker process died with this bundle, or had to be ended: find what it finished; its tiles go alone, and alone they are charged."""
         entry.alone.update(bundle.tiles)
         if len(bundle.tiles) <= 1:
             tile = bundle.tiles[0] if bundle.tiles else None
-            self._fail(entry, Failure(message="the worker process died while computing it", tile=tile), now)
+            self._fail(entry, Failure(message=message, tile=tile), now)
         entry.stage = Stage.PLAN
 
     def lose_unnamed(self, held: frozenset[str], now: float) -> int:
@@ -193,13 +235,19 @@ class Ledger:
         For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody.
         """
         self._named_at = {key: now if key in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
-        late = [self._sent[key] for key, at in self._named_at.items() if now - at > self._config.lost_after_s]
+        late = [
+            sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s or self._is_overdue(sent, now)
+        ]
         for job in {sent.job for sent in late}:
             self._entries[job].stage = Stage.PLAN
         for sent in late:
             del self._sent[sent.bundle.id]
             self._entries[sent.job].bundles.discard(sent.bundle.id)
         return len(late)
+
+    def _is_overdue(self, sent: Sent, now: float) -> bool:
+        """Named, but it should have come back or have been ended long ago: the worker's parent does not do its part."""
+        return now - sent.sent_at > sent.bundle.limit_s + self._config.overdue_s
 
     def lose_everything(self) -> None:
         """Redis was restarted: nothing sent before can be relied on."""
@@ -215,6 +263,29 @@ class Ledger:
             entry.bundles.discard(bundle.id)
             entry.give_back(bundle.tiles)
             self._charge(entry, -sent.guess_s)
+
+    # -- what time brings
+
+    def look(self, now: float) -> None:
+        """Fail what has run for too long or stands still, and take back what can only wait."""
+        for entry in self._entries.values():
+            entry.look(now)
+            if entry.is_over:
+                continue
+            if reason := entry.overrun(self._config.no_progress_s):
+                entry.finish_as(JobState.FAILED, error=reason)
+            elif (until := entry.waits_until(now)) is not None:
+                self._wait(entry, until - now, now)
+
+    def _wait(self, entry: Entry, wait_s: float, now: float) -> None:
+        """The job gives its place away meanwhile; it keeps its user's slot and its place in its lane."""
+        is_refused = now < entry.held_until
+        words = f"{entry.refusal}, retrying" if is_refused else "retrying"
+        entry.yielding = f"{words} in {math.ceil(wait_s)} s" + ("" if is_refused else f": {entry.trouble}")
+        entry.finish_as(JobState.PENDING)
+        assert entry.end is not None
+        refused_for_s = None if entry.refused_since is None else now - entry.refused_since
+        entry.end = replace(entry.end, retry_in_s=wait_s, retry_reason=words, refused_for_s=refused_for_s)
 
     # -- what the store is told
 
@@ -241,7 +312,12 @@ class Ledger:
                     entry.finish_as(JobState.PENDING)
         # Tiles that were under way when the end was decided have counted since.
         return [
-            replace(entry.end, tiles_processed=entry.progress, tiles_total=entry.tiles_total, index_sha256=entry.index_sha256)
+            replace(
+                entry.end,
+                tiles_processed=entry.progress,
+                tiles_total=entry.tiles_total,
+                index_sha256=entry.end.index_sha256 or entry.index_sha256,
+            )
             for entry in self._entries.values()
             if entry.end is not None and not entry.bundles
         ]

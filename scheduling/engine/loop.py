@@ -26,11 +26,13 @@ from scheduling.engine.messages import Kind, Outcome
 from scheduling.engine.policy import Limits
 from scheduling.engine.pool import Pool, PoolUnavailable
 from scheduling.engine.reporting import ProgressReporter
+from scheduling.engine.sampling import Sampler
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
 from scheduling.engine.store.leader import Held, reconcile
 from scheduling.engine.store.log import leader_event, record
-from scheduling.jobtypes.base import JobSpec
+from scheduling.engine.store.shares import load_shares, save_shares
+from scheduling.jobtypes.refusals import make_roots, missing_root, refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +48,27 @@ class SchedulerLoop:
         self._config, self._lease, self._inbox, self._pool = config, lease, inbox, pool
         self._ledger = Ledger(config, lease.term)
         self._reporter = ProgressReporter(config)
+        self._sampler = Sampler(lease, inbox, pool)
         self._processes: dict[str, int] = {}
         self._redis_run: str | None = None
         self._counted: Counter[str] = Counter()
         self._ticked_at = float("-inf")
+        #: When the next job that waits for its retry may be claimed again.
+        self._retry_at = float("inf")
         self._is_dirty = True
 
     def begin(self) -> bool:
         """Carry on what ran under earlier leaders; always True. Raises Deposed."""
+        make_roots(self._config.data_dir)
         with self._lease.transaction():
             limits = {"max_workers": self._config.max_workers, "max_active_users": self._config.max_active_users}
             told = {"holder": self._lease.holder, **limits, "slot_max_s": self._config.slot_max_s}
             record([leader_event("leader.elected", self._lease.term, **told)])
             taken = take_over_jobs(self._lease, timezone.now())
+            shares = load_shares()
+        self._ledger.begin(taken, shares, time.monotonic())
         for claimed in taken:
-            self._take_on(claimed)
+            self._prepare(claimed)
         logger.info("leading", extra={"action": "leading", "term": self._lease.term, "taken_over": len(taken)})
         return True
 
@@ -76,10 +84,14 @@ class SchedulerLoop:
         if is_tick := now - self._ticked_at >= self._config.tick_s:
             self._ticked_at = now
             self._look_around(now)
-        if is_poked or is_tick or self._is_dirty or self._ledger.ends():
+        self._ledger.look(now)
+        if is_due := now >= self._retry_at:
+            self._retry_at = float("inf")
+        if is_poked or is_due or is_tick or self._is_dirty or self._lease.is_due or self._ledger.ends():
             self._is_dirty = self._reconcile()
         self._report(time.monotonic())
         sent = self._dispatch(time.monotonic())
+        self._sampler.passed(self._ledger, now)
         return bool(outcomes or is_poked or self._is_dirty or sent)
 
     def _listen(self, timeout_s: float) -> tuple[list[Outcome], bool]:
@@ -104,7 +116,7 @@ class SchedulerLoop:
         """How long to wait: not at all when there is more to do, briefly when something is held back, else until the tick."""
         if self._is_dirty:
             return 0.0
-        until_tick = max(0.0, self._ticked_at + self._config.tick_s - time.monotonic())
+        until_tick = max(0.0, min(self._retry_at, self._ticked_at + self._config.tick_s) - time.monotonic())
         return min(SOON_S, until_tick) if self._reporter.has_untold(self._ledger.planned()) else until_tick
 
     # -- once a tick
@@ -155,6 +167,8 @@ class SchedulerLoop:
         for end in ends:
             self._ledger.drop(end.job)
             self._reporter.forget(end.job)
+            if end.retry_in_s > 0:
+                self._retry_at = min(self._retry_at, time.monotonic() + end.retry_in_s)
         self._count(stale_ends=len(ends) - len(result.ended), jobs_ended=len(result.ended), jobs_started=len(result.claimed))
         self._discard(result.digests)
         for claimed in result.claimed:
@@ -176,17 +190,23 @@ class SchedulerLoop:
                 logger.warning("finished tiles were not removed: %s", error, extra={"action": "discard_failed"})
 
     def _take_on(self, claimed: Claimed) -> None:
-        """The claim makes the job's folders; a worker never does, and takes their absence as the job's end."""
-        self._make_folders(claimed.spec)
-        self._ledger.add(claimed)
+        self._ledger.add(claimed, time.monotonic())
+        self._prepare(claimed)
 
-    def _make_folders(self, spec: JobSpec) -> None:
-        """A disk that refuses is seen by the worker as well, which finds no folder; planning the job again makes it again."""
+    def _prepare(self, claimed: Claimed) -> bool:
+        """The claim makes the job's folders; a worker never does, and takes their absence as the job's end.
+
+        The folders around them are not made here: where they are missing, a share is not mounted, and the job waits for it.
+        """
         try:
-            for folder in (self._config.data_dir / "results" / spec.id, self._config.data_dir / "tiles" / spec.digest):
-                folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._config.data_dir / "results" / claimed.spec.id, self._config.data_dir / "tiles" / claimed.spec.digest):
+                folder.mkdir(exist_ok=True)
         except OSError as error:
-            logger.warning("no folder for a job: %s", error, extra={"action": "folder_failed", "job_id": spec.id})
+            why = missing_root(self._config.data_dir) or refusal_of(error) or str(error)
+            logger.warning("no folder for a job: %s", error, extra={"action": "folder_failed", "job_id": claimed.spec.id})
+            self._ledger.refuse(claimed.job, why, time.monotonic())
+            return False
+        return True
 
     def _stop_what_is_over(self) -> None:
         for claimed in self._ledger.stopping():
@@ -202,9 +222,11 @@ class SchedulerLoop:
         for entry in self._reporter.for_browser(entries, now):
             self._tell_browser(entry)
         due = self._reporter.for_database(entries, now)
-        if due:
+        shares = self._reporter.shares_to_save(self._ledger.shares(), now)
+        if due or shares:
             with self._lease.transaction():
                 save_progress(due)
+                save_shares(shares)
 
     @staticmethod
     def _tell_browser(entry: Entry) -> None:
@@ -215,11 +237,14 @@ class SchedulerLoop:
         events.progress_made(claimed.user, claimed.workflow, [progress])
 
     def _dispatch(self, now: float) -> int:
-        """Send what the queues have room for; how many bundles."""
+        """Send what the queues have room for; how many bundles. Nothing without trust: the next pass renews it, or learns who leads."""
         sent = 0
+        if not self._lease.is_trusted:
+            return sent
         for dispatch in self._ledger.dispatch(now, self._processes):
-            if dispatch.bundle.kind is Kind.PLAN:
-                self._make_folders(dispatch.bundle.spec)
+            if dispatch.bundle.kind is Kind.PLAN and not self._prepare(dispatch.claimed):
+                self._ledger.unsend(dispatch.bundle)
+                continue
             try:
                 self._pool.submit(dispatch.bundle, queue=dispatch.queue, is_first=dispatch.is_first)
             except PoolUnavailable as error:

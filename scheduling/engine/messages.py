@@ -35,11 +35,14 @@ class Bundle:
     epoch: int
     spec: JobSpec
     time_box_s: float
+    #: The worker's process is ended when the bundle takes longer.
+    limit_s: float = 3600.0
     #: TILES: indices, in multiples of `batch`.
     tiles: tuple[int, ...] = ()
     batch: int = 1
-    #: FINISH: how many tiles the artifacts are made from, and the first step to carry out.
+    #: FINISH: how many tiles the artifacts are made from.
     tiles_total: int = 0
+    #: PLAN, FINISH: the first step to carry out.
     step: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +65,8 @@ class Failure:
     tile: int | None = None
     #: A retry would not help: the job type says so.
     is_final: bool = False
+    #: Why the disk refuses, "No space left on device" say: no fault of the tile, and it may pass.
+    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,19 @@ class Outcome:
     #: TILES: indices now finished.
     done: tuple[int, ...] = ()
     plan: Planned | None = None
-    #: FINISH: the step to go on with; None when the artifacts are complete.
+    #: PLAN, FINISH: the step to go on with; None when the survey or the artifacts are complete.
     next_step: int | None = None
-    #: FINISH, complete: [{"name", "size", "sha256"}].
+    #: FINISH, complete, or PLAN answered by the same work done before: [{"name", "size", "sha256"}].
     artifacts: tuple[dict[str, Any], ...] | None = None
+    #: With artifacts: the tiles found on disk, as half-open ranges, and the bytes that stay there.
+    found: tuple[tuple[int, int], ...] | None = None
+    disk_bytes: int | None = None
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
     #: The job's folder is not there: the job was deleted or taken away.
     is_gone: bool = False
+    #: A tile that counted as finished is missing or damaged.
+    is_damaged: bool = False
     #: The worker's process died, or the bundle came too late to be started.
     is_lost: bool = False
 
@@ -112,7 +122,7 @@ class Outcome:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
         """Inverse of to_json."""
-        plan, failure, artifacts = data["plan"], data["failure"], data["artifacts"]
+        plan, failure, artifacts, found = data["plan"], data["failure"], data["artifacts"], data["found"]
         return cls(
             **{
                 **data,
@@ -120,6 +130,7 @@ class Outcome:
                 "plan": _plan_from(plan) if plan else None,
                 "failure": Failure(**_storable(failure)) if failure else None,
                 "artifacts": None if artifacts is None else tuple(_storable(artifacts)),
+                "found": None if found is None else tuple((int(start), int(stop)) for start, stop in found),
                 "warnings": tuple(_storable(data["warnings"])),
             }
         )

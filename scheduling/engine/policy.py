@@ -5,10 +5,13 @@ Frozen values in and out; no Django, no clock, no I/O. The loop, the tests and a
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+DRAINING = "the scheduler is draining"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +77,8 @@ class Limits:
     queues: frozenset[str]
     #: How long a user keeps a slot while others wait; 0 = until all jobs have ended.
     slot_max_s: float = 0.0
+    #: Nothing is started, and what runs is taken back.
+    is_draining: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,23 +112,31 @@ class Decisions:
 
 def decide(snapshot: Snapshot, limits: Limits, now: datetime) -> Decisions:
     """Decide from facts alone; the same snapshot at the same time always gives the same decisions."""
-    kept = [slot for slot in snapshot.slots if slot.has_unfinished]
+    if limits.is_draining:
+        return Decisions(preempt=_all_back(snapshot))
+    at_work = {job.user for job in snapshot.running}
+    # A slot follows its last running job: one of a paused workflow is still on its way back.
+    kept = [slot for slot in snapshot.slots if slot.has_unfinished or slot.user in at_work]
     queue = sorted(snapshot.waiting, key=lambda waiting: (waiting.since, waiting.user))
     free = max(0, limits.max_active_users - len(kept))
     overdue = _overdue(kept, len(queue) - free, limits, now)
-    at_work = {job.user for job in snapshot.running}
     requeue = tuple(user for user in overdue if user not in at_work)
     admit = tuple(waiting.user for waiting in queue[: free + len(requeue)])
     active = {slot.user for slot in kept} - set(overdue) | set(admit)
     ready = _ready_by_user(snapshot, limits, active)
     claims = _claims(snapshot, limits, ready)
     return Decisions(
-        release=tuple(slot.user for slot in snapshot.slots if not slot.has_unfinished),
+        release=tuple(slot.user for slot in snapshot.slots if slot not in kept),
         requeue=requeue,
         admit=admit,
         claim=claims,
         preempt=(*_withdrawals(snapshot, overdue), *_preemptions(snapshot, limits, set(ready), claims)),
     )
+
+
+def _all_back(snapshot: Snapshot) -> tuple[Preemption, ...]:
+    """Everybody keeps slot and place in the queue: after the pause it goes on as if nothing had been."""
+    return tuple(Preemption(job=job.job, reason=DRAINING) for job in snapshot.running if not job.is_yielding)
 
 
 def _overdue(kept: list[Slot], needed: int, limits: Limits, now: datetime) -> tuple[int, ...]:
@@ -200,23 +213,35 @@ class Situation:
 
     is_scheduler_alive: bool
     is_paused: bool
+    is_draining: bool = False
     #: The unfinished job before it in its lane, as (job_id, branch).
     behind: tuple[str, str] | None
+    #: The first unfinished job that it depends on.
+    needs: str | None = None
     #: (position, number of waiting users) of its user; None when the user is active.
     user_position: tuple[int, int] | None
     queue: str
     queues_served: frozenset[str]
+    #: What it waits for before it is tried again, and for how many seconds.
+    retry: tuple[str, float] | None = None
 
 
 def waiting_reason(situation: Situation) -> str:
     """Why a PENDING job does not run."""
     if not situation.is_scheduler_alive:
         return "scheduler is not running"
+    if situation.is_draining:
+        return DRAINING
     if situation.is_paused:
         return "paused"
     if situation.behind is not None:
         job_id, branch = situation.behind
         return f"behind job {job_id} in branch {branch}"
+    if situation.needs is not None:
+        return f"waiting for job {situation.needs}"
+    if situation.retry is not None:
+        words, seconds = situation.retry
+        return f"{words} in {math.ceil(seconds)} s"
     if situation.user_position is not None:
         position, waiting = situation.user_position
         return f"waiting for a user slot, position {position} of {waiting}"

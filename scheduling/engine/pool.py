@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -13,6 +14,7 @@ from scheduling.engine import presence
 from scheduling.engine.messages import Bundle
 from scheduling.tasks import bundle as bundle_task
 from scheduling.tasks import stop_key
+from scheduling.version import broker_prefix
 
 EXPIRES_S = 60
 STOP_KEPT_S = 3600
@@ -51,7 +53,12 @@ class CeleryPool:
         """As Pool.submit."""
         try:
             bundle_task.apply_async(
-                args=(bundle.to_json(),), task_id=bundle.id, queue=queue, priority=FIRST if is_first else LATER, expires=EXPIRES_S
+                args=(bundle.to_json(),),
+                task_id=bundle.id,
+                queue=queue,
+                priority=FIRST if is_first else LATER,
+                expires=EXPIRES_S,
+                time_limit=math.ceil(bundle.limit_s),
             )
         except (OperationalError, RedisError, OSError) as error:
             raise PoolUnavailable(str(error)) from error
@@ -77,7 +84,8 @@ class CeleryPool:
         return frozenset(named | self._queued({queue for worker in workers for queue in worker.queues} | {"cpu"}))
 
     def _queued(self, queues: set[str]) -> set[str]:
-        keys = [key for queue in queues for key in (queue, f"{queue}{PRIORITY_SEPARATOR}{LATER}")]
+        names = [f"{broker_prefix()}{queue}" for queue in queues]
+        keys = [key for name in names for key in (name, f"{name}{PRIORITY_SEPARATOR}{LATER}")]
         try:
             lists = [cast("Sequence[bytes]", self._redis.lrange(key, 0, -1)) for key in keys]
         except RedisError as error:

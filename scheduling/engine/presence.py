@@ -10,6 +10,8 @@ from typing import cast
 
 from redis import Redis
 
+from scheduling.version import code_version
+
 logger = logging.getLogger(__name__)
 
 NAMES = "workers"
@@ -31,11 +33,18 @@ class Heartbeat:
     bundles: tuple[str, ...]
     #: UTC, ISO 8601.
     heartbeat: str
+    #: Of its code; "" for one that does not say.
+    version: str = ""
 
     @property
     def is_taking_work(self) -> bool:
-        """A worker that stops finishes what it has and takes nothing new."""
-        return self.state != "stopping"
+        """A worker that stops finishes what it has and takes nothing new; one of another version gets nothing."""
+        return self.state != "stopping" and self.is_of_this_version
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Whether it runs the code that asks."""
+        return self.version == code_version()
 
 
 def beat(redis: Redis, heartbeat: Heartbeat) -> None:
@@ -70,9 +79,10 @@ def queues_served(workers: Iterable[Heartbeat]) -> frozenset[str]:
 
 
 def _parse(value: bytes) -> Heartbeat | None:
-    """None for a heartbeat that cannot be read; what a newer worker adds is left out."""
+    """None for a heartbeat that cannot be read; what a newer worker adds is left out, an older one says no version."""
     try:
-        data = {field.name: json.loads(value)[field.name] for field in fields(Heartbeat)}
+        said = {"version": "", **json.loads(value)}
+        data = {field.name: said[field.name] for field in fields(Heartbeat)}
         return Heartbeat(**{**data, "queues": tuple(data["queues"]), "bundles": tuple(data["bundles"])})
     except (KeyError, TypeError, ValueError) as error:
         logger.warning("a heartbeat cannot be read: %r", error, extra={"action": "heartbeat_unreadable"})

@@ -10,29 +10,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from django.db import DatabaseError, close_old_connections, connection
-from django.utils import timezone
+from django.db import DatabaseError, close_old_connections
 from redis import Redis
 
 from scheduling import events
-from scheduling.engine import trash
 from scheduling.engine.config import EngineConfig
+from scheduling.engine.housekeeping import Housekeeper
 from scheduling.engine.inbox import Inbox
 from scheduling.engine.lease import Deposed, Lease, acquire, holder_name
 from scheduling.engine.loop import SchedulerLoop
 from scheduling.engine.pool import CeleryPool
-from scheduling.engine.store.housekeeping import forget_old_keys, unneeded_folders
 from scheduling.engine.store.log import leader_event, record
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-STANDBY_S = 1.0
+#: A clean stop is followed by another leader within a second.
+STANDBY_S = 0.6
 #: So many database errors in a row end the process; the supervisor starts a new one.
 MAX_ERRORS = 20
 PURGE_EVERY_S = 20.0
-#: Listing every folder takes longer.
-SWEEP_EVERY_S = 600.0
 
 
 class SchedulerService:
@@ -43,6 +40,8 @@ class SchedulerService:
         self._holder = holder_name()
         self._is_stopping = False
         self._errors = 0
+        #: While this process leads.
+        self._lease: Lease | None = None
 
     def stop(self) -> None:
         """Ask for the end."""
@@ -52,12 +51,15 @@ class SchedulerService:
         """Lead whenever possible, until stopped. Raises DatabaseError after too many in a row."""
         housekeeping = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
         housekeeping.start()
+        logger.info("standing by", extra={"action": "standing_by", "holder": self._holder})
         while not self._is_stopping:
             lease = self._guarded(lambda: acquire(self._holder, self._config.lease_s))
             if lease is None:
                 time.sleep(STANDBY_S * random.uniform(0.5, 1.0))
             else:
+                self._lease = lease
                 self._lead(lease)
+                self._lease = None
 
     def _lead(self, lease: Lease) -> None:
         loop = SchedulerLoop(config=self._config, lease=lease, inbox=Inbox(self._redis), pool=CeleryPool(self._redis))
@@ -94,17 +96,8 @@ class SchedulerService:
         return result
 
     def _keep_house(self) -> None:
-        """Remove what was deleted and what is too old; beside the loop, since removing a large folder takes its time."""
-        swept_at = float("-inf")
+        """Beside the loop, since removing a large folder takes its time."""
+        housekeeper = Housekeeper(self._config)
         while not self._is_stopping:
-            try:
-                trash.purge(self._config.data_dir, time.time())
-                forget_old_keys(timezone.now())
-                if time.monotonic() - swept_at > SWEEP_EVERY_S:
-                    swept_at = time.monotonic()
-                    for folder in unneeded_folders(self._config.data_dir, time.time()):
-                        trash.discard(self._config.data_dir, folder)
-            except (OSError, DatabaseError) as error:
-                logger.warning("something old could not be removed: %s", error, extra={"action": "purge_failed"})
-            connection.close()  # this thread's own
+            housekeeper.round(self._lease)
             time.sleep(PURGE_EVERY_S)

@@ -23,14 +23,13 @@ def discard(data_dir: Path, folder: Path) -> None:
         return
 
 
-def discard_job(data_dir: Path, job: UUID, digest: str) -> None:
-    """Discard the results and the finished tiles of a job."""
+def discard_results(data_dir: Path, job: UUID) -> None:
+    """Discard the results of a job; other jobs that have linked them keep theirs."""
     discard(data_dir, data_dir / "results" / str(job))
-    discard_tiles(data_dir, digest)
 
 
 def discard_tiles(data_dir: Path, digest: str) -> None:
-    """Discard the finished tiles of a job whose artifacts are complete or deleted."""
+    """Discard the finished tiles of a work that no job needs any more."""
     if digest:
         discard(data_dir, data_dir / "tiles" / digest)
 

@@ -57,6 +57,18 @@ class InputRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReuseRef:
+    """An earlier job of the same owner that did the same work (it has the same digest) and whose results may be taken."""
+
+    #: Its uuid.
+    job: str
+    tiles_total: int
+    #: What it recorded: [{"name", "size", "sha256"}].
+    artifacts: tuple[dict[str, Any], ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """Everything a worker needs to know of a job; travels as JSON in every bundle."""
 
@@ -67,8 +79,12 @@ class JobSpec:
     parameters: dict[str, Any]
     slide: SlideRef | None
     inputs: tuple[InputRef, ...] = ()
-    #: Names the tile folder.
+    #: Names the tile folder; the same for every job of this owner that does the same work.
     digest: str = ""
+    #: The finished tiles are packed and stay when the artifacts are complete; otherwise they are removed.
+    keeps_tiles: bool = False
+    #: Whose results answer this job without any work, if they are still whole.
+    reuse: ReuseRef | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
@@ -78,7 +94,12 @@ class JobSpec:
     def from_json(cls, data: dict[str, Any]) -> JobSpec:
         """Inverse of to_json."""
         slide = SlideRef(**data["slide"]) if data["slide"] else None
-        return cls(**{**data, "slide": slide, "inputs": tuple(InputRef(**ref) for ref in data["inputs"])})
+        reuse = _reuse_from(data["reuse"]) if data.get("reuse") else None
+        return cls(**{**data, "slide": slide, "inputs": tuple(InputRef(**ref) for ref in data["inputs"]), "reuse": reuse})
+
+
+def _reuse_from(data: dict[str, Any]) -> ReuseRef:
+    return ReuseRef(**{**data, "artifacts": tuple(data["artifacts"]), "warnings": tuple(data["warnings"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +139,7 @@ class JobContext:
 
     @property
     def tiles(self) -> TileFolder:
-        """Finished tiles and named parts of this job."""
+        """Finished tiles and named parts of this work; other jobs may be at the same."""
         return TileFolder(self.settings.data_dir / "tiles" / self.spec.digest)
 
     @property
@@ -182,6 +203,10 @@ class JobType(ABC):
     parameters: ClassVar[dict[str, Any]]
     #: Names of job types whose artifacts this one reads when such a job stands before it in its branch, on the same slide.
     consumes: ClassVar[tuple[str, ...]] = ()
+
+    #: Seconds that planning, and one step of finishing, take at most when all is well; ten times that is taken for stuck.
+    plan_s: ClassVar[float] = 1.0
+    step_s: ClassVar[float] = 1.0
 
     @abstractmethod
     def plan(self, context: JobContext) -> Plan:

@@ -9,8 +9,8 @@ from scheduling.jobtypes.base import JobContext, JobFailed, JobType, SlideRef
 
 
 def filled(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given`, and the schema's default for whatever is not given."""
-    return {name: rule["default"] for name, rule in schema["properties"].items()} | given
+    """`given`, and the schema's default for whatever is not given and has one."""
+    return {name: rule["default"] for name, rule in schema.get("properties", {}).items() if "default" in rule} | given
 
 
 def slide_of(context: JobContext) -> SlideRef:

@@ -69,6 +69,13 @@ def batch_of(job_type: str) -> int:
     return PROFILES[job_type].batch
 
 
+def seconds_per_tile(job_type: str, parameters: dict[str, Any], setting: float | None) -> float:
+    """How long a simulated tile takes; `setting` is SIMULATED_SECONDS_PER_TILE. Raises KeyError when the type cannot be simulated."""
+    profile = PROFILES[job_type]
+    stated = parameters.get("seconds_per_tile", setting)
+    return profile.seconds_per_batch / profile.batch if stated is None else float(stated)
+
+
 class Simulated(JobType):
     """The simulation of one job type."""
 

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Case, Count, Q, Value, When
 from django.db.models.functions import Now
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import Inbox, connect
-from scheduling.models import SchedulerLease, User, UserSlot
+from scheduling.engine.store.words import RUNNING
+from scheduling.models import Job, SchedulerLease, User, UserSlot
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
 
@@ -25,13 +26,37 @@ _PENDING = Count("user__jobs", filter=Q(user__jobs__state=JobState.PENDING))
 
 def scheduler_alive() -> bool:
     """Whether a leader is trusted, by the database's clock."""
-    return SchedulerLease.objects.filter(trusted_until__gt=Now()).exists()
+    return scheduler_standing()[0]
+
+
+def is_draining() -> bool:
+    """Whether the operator lets the work run out."""
+    return scheduler_standing()[1]
+
+
+def scheduler_standing() -> tuple[bool, bool]:
+    """(whether a leader is trusted, whether the work runs out)."""
+    trusted = Case(When(trusted_until__gt=Now(), then=Value(True)), default=Value(False))
+    return SchedulerLease.objects.annotate(trusted=trusted).values_list("trusted", "is_draining").first() or (False, False)
+
+
+def running_jobs() -> int:
+    """How many jobs have a claim: bundles of theirs may be under way."""
+    return Job.objects.filter(state=RUNNING).count()
 
 
 def workers() -> list[dict[str, Any]]:
     """Live workers as in GET /queue; empty when Redis is away."""
     return [
-        {"name": w.name, "queues": list(w.queues), "processes": w.processes, "state": w.state, "heartbeat": w.heartbeat}
+        {
+            "name": w.name,
+            "queues": list(w.queues),
+            "processes": w.processes,
+            "state": w.state if w.is_of_this_version else "other version",
+            "heartbeat": w.heartbeat,
+            "version": w.version,
+            "bundles": len(w.bundles),
+        }
         for w in _live_workers()
     ]
 

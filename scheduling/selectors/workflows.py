@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,11 +11,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Case, Count, Exists, FloatField, OuterRef, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Cast
+from django.utils import timezone
 
 from scheduling.engine.policy import Situation, waiting_reason
 from scheduling.errors import NotFound
-from scheduling.models import Event, Job, Slide, User, Workflow
-from scheduling.selectors.queue import position_of, positions_in_queue, queues_served, scheduler_alive
+from scheduling.models import Dependency, Event, Job, Slide, User, Workflow
+from scheduling.selectors.queue import position_of, positions_in_queue, queues_served, scheduler_standing
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
 
@@ -100,8 +102,9 @@ def workflow_body(workflow: Workflow) -> dict[str, Any]:
     """GET /workflow/{workflow_id}."""
     jobs = list(Job.objects.filter(workflow=workflow).order_by("id"))
     position = position_of(workflow.owner)
-    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position, is_paused=workflow.paused)
-    bodies = [job_body(job, reasons.get(job.pk)) for job in jobs]
+    needs = _needs_of(jobs)
+    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position, needs, is_paused=workflow.paused)
+    bodies = [job_body(job, reasons.get(job.pk), [need.job_id for need in needs.get(job.pk, ())]) for job in jobs]
     return {
         "workflow_id": str(workflow.uuid),
         "user_id": workflow.owner.username,
@@ -118,7 +121,17 @@ def mean_progress(fractions: Iterable[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def job_body(job: Job, reason: str | None) -> dict[str, Any]:
+def _needs_of(jobs: Sequence[Job]) -> dict[int, list[Job]]:
+    """What each job of one workflow depends on, in the order asked for, by job key."""
+    by_key = {job.pk: job for job in jobs}
+    needs: dict[int, list[Job]] = {}
+    rows = Dependency.objects.filter(job__workflow_id=jobs[0].workflow_id) if jobs else Dependency.objects.none()
+    for key, need in rows.order_by("id").values_list("job_id", "needs_id"):
+        needs.setdefault(key, []).append(by_key[need])
+    return needs
+
+
+def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> dict[str, Any]:
     """One entry of a workflow's `jobs`."""
     return {
         "job_id": job.job_id,
@@ -137,6 +150,10 @@ def job_body(job: Job, reason: str | None) -> dict[str, Any]:
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),
+        "depends_on": list(depends_on),
+        "cache": job.cache,
+        "cached": job.cached,
+        "timeout_s": job.timeout_s,
     }
 
 
@@ -196,26 +213,38 @@ def _common(workflow: Workflow, position: tuple[int, int] | None) -> dict[str, A
     }
 
 
-def _waiting_reasons(pending: Sequence[Job], position: tuple[int, int] | None, *, is_paused: bool) -> dict[int, str]:
+def _waiting_reasons(
+    pending: Sequence[Job], position: tuple[int, int] | None, needs: Mapping[int, Sequence[Job]], *, is_paused: bool
+) -> dict[int, str]:
     """Why each of these PENDING jobs of one workflow waits, by job key; the words are the policy's."""
     if not pending:
         return {}
     ahead = _jobs_ahead(pending)
-    alive = scheduler_alive()
+    (alive, draining), now = scheduler_standing(), timezone.now()
     served = queues_served() if any(job.queue != "cpu" for job in pending) else frozenset({"cpu"})
     return {
         job.pk: waiting_reason(
             Situation(
                 is_scheduler_alive=alive,
                 is_paused=is_paused,
+                is_draining=draining,
                 behind=ahead.get(job.pk),
+                needs=next((need.job_id for need in needs.get(job.pk, ()) if need.state in UNFINISHED), None),
                 user_position=position,
                 queue=job.queue,
                 queues_served=served,
+                retry=_retry_of(job, now),
             )
         )
         for job in pending
     }
+
+
+def _retry_of(job: Job, now: datetime) -> tuple[str, float] | None:
+    """What the job waits for before it is tried again, and for how many seconds."""
+    if job.retry_at is None or job.retry_at <= now:
+        return None
+    return job.retry_reason, (job.retry_at - now).total_seconds()
 
 
 def _jobs_ahead(pending: Sequence[Job]) -> dict[int, tuple[str, str]]:

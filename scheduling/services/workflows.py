@@ -21,11 +21,13 @@ from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.store import web as store
 from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
 from scheduling.engine.store.log import record, workflow_event
+from scheduling.engine.store.specs import needed_digests
 from scheduling.engine.store.users import lock_users
-from scheduling.engine.trash import discard_job
+from scheduling.engine.trash import discard_results, discard_tiles
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
+from scheduling.services.dependencies import Needing, check_dependencies
 from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,12 @@ class JobRequest:
     job_type: str
     parameters: dict[str, Any] = field(default_factory=dict)
     slide: UUID | None = None
+    #: Ids of jobs of the same workflow that must have SUCCEEDED before this one starts.
+    depends_on: tuple[str, ...] = ()
+    #: False forbids the re-use of finished tiles and results; None = as the workflow says.
+    cache: bool | None = None
+    #: Seconds that the job may be RUNNING in one attempt; None = no limit of its own.
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,7 @@ class WorkflowRequest:
     slide: UUID | None = None
     branch_scope: str = "workflow"
     on_failure: str = "continue"
+    cache: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +98,7 @@ def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | Non
             IdempotencyKey.objects.create(
                 user=locked, key=idempotency.key, body_sha256=idempotency.body_sha256, workflow_uuid=workflow.uuid
             )
-        store.insert_workflow(locked, workflow, jobs, now)
+        store.insert_workflow(locked, workflow, jobs, now, depends_on={job.job_id: job.depends_on for job in request.jobs})
     return workflow
 
 
@@ -157,7 +166,11 @@ def workflow_delete(*, workflow: Workflow, actor: str) -> None:
         events.workflow_changed(workflow.owner_id, workflow.uuid)
         Workflow.objects.filter(pk=workflow.pk).delete()
     for job in jobs:
-        discard_job(settings.DATA_DIR, job.uuid, job.digest)
+        discard_results(settings.DATA_DIR, job.uuid)
+    # A job claimed from now on for the same work finds its folder gone, and is planned again.
+    digests = {job.digest for job in jobs}
+    for digest in digests - needed_digests(digests):
+        discard_tiles(settings.DATA_DIR, digest)
 
 
 def poke() -> None:
@@ -194,8 +207,13 @@ def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> i
 def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
     """Unsaved jobs, checked against the rules of the domain."""
     _refuse_duplicates(request)
+    check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
     slides = _slides_of(user, request)
-    return [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
+    jobs = [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
+    for job, asked in zip(jobs, request.jobs, strict=True):
+        job.cache = request.cache if asked.cache is None else asked.cache
+        job.timeout_s = asked.timeout_s
+    return jobs
 
 
 def _refuse_duplicates(request: WorkflowRequest) -> None:

@@ -8,7 +8,7 @@ function renumber() {
   [...list.children].forEach((row, index) => {
     const number = index + 1;
     attribute(row, "aria-label", `Job ${number}`);
-    for (const name of ["job_id", "branch", "job_type"]) {
+    for (const name of ["job_id", "branch", "job_type", "depends_on"]) {
       const control = row.querySelector(`[name="${name}"]`);
       row.querySelector(`label[for="${control.id}"]`).htmlFor = `${name}-${number}`;
       control.id = `${name}-${number}`;

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 from django.conf import settings
+from redis import Redis
 
 from scheduling.engine import presence
 from scheduling.engine.config import EngineConfig
@@ -25,24 +26,37 @@ from tests.support.waiting import eventually
 
 PROCESSES = 4
 BASE_DIR = Path(__file__).resolve().parents[2]
+#: Celery's command line under the name of another version of the code.
+AS_VERSION = """
+import sys, scheduling.version
+version = sys.argv.pop(1)
+scheduling.version.code_version = lambda: version
+from celery.__main__ import main
+sys.argv[0] = "celery"
+main()
+"""
 
 
 class Worker:
     """A Celery worker that can be killed, stopped and started again."""
 
-    def __init__(self, url: str, name: str = "tests") -> None:
-        self._url, self._name = url, name
+    def __init__(self, url: str, name: str = "tests", processes: int = PROCESSES, version: str = "") -> None:
+        self._url, self._name, self._processes, self._version = url, name, processes, version
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait for its heartbeat."""
-        options = ("--concurrency", str(PROCESSES), "--queues", "cpu", "--hostname", f"{self._name}@%h", "--loglevel", "WARNING")
+        options = ("--concurrency", str(self._processes), "--queues", "cpu", "--hostname", f"{self._name}@%h", "--loglevel", "WARNING")
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-        command = (sys.executable, "-m", "celery", "-A", "workflowsite.celery", "worker", *options, *quiet)
+        program = ("-c", AS_VERSION, self._version) if self._version else ("-m", "celery")
+        command = (sys.executable, *program, "-A", "workflowsite.celery", "worker", *options, *quiet)
         with (settings.DATA_DIR / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=BASE_DIR, env=dict(os.environ), stdout=log, stderr=log, start_new_session=True)
         redis = connect(self._url)
-        eventually(lambda: self.process and self._lives() and presence.live(redis), "a heartbeat of the worker", within_s=60)
+        eventually(lambda: self._lives() and self._beats(redis), "a heartbeat of the worker", within_s=60)
+
+    def _beats(self, redis: Redis) -> bool:
+        return any(heartbeat.name.startswith(f"{self._name}@") for heartbeat in presence.live(redis))
 
     def _lives(self) -> bool:
         assert self.process is not None
@@ -79,7 +93,7 @@ class Engine:
         self.started = 0
         self.lead()
 
-    def lead(self, max_workers: int = PROCESSES, max_concurrent_users: int = 3, slot_max_s: float = 0.0) -> None:
+    def lead(self, max_workers: int = PROCESSES, max_concurrent_users: int = 3, slot_max_s: float = 0.0, **times: float) -> None:
         """Begin a new term; a leader before it is gone as if it had been killed."""
         self.started += 1
         config = EngineConfig(
@@ -87,8 +101,7 @@ class Engine:
             max_workers=max_workers,
             max_concurrent_users=max_concurrent_users,
             slot_max_s=slot_max_s,
-            lost_after_s=2.0,
-            tick_s=0.2,
+            **{"lost_after_s": 2.0, "tick_s": 0.2, **times},  # type: ignore[arg-type]
         )
         redis = connect(self._url)
         lease = acquire("the tests", config.lease_s)

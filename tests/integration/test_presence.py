@@ -14,6 +14,7 @@ from scheduling.engine import presence
 from scheduling.engine.messages import Bundle, Kind
 from scheduling.engine.pool import PRIORITY_SEPARATOR, CeleryPool, PoolUnavailable
 from scheduling.jobtypes.base import JobSpec
+from scheduling.version import broker_prefix, code_version
 from tests.support.redis_server import RedisServer
 from workflowsite.celery import app
 
@@ -29,7 +30,7 @@ def redis(redis_server: RedisServer) -> Iterator[redis_py.Redis]:
 def worker(name: str = "cpu@host", **changes: Any) -> presence.Heartbeat:
     """A worker's heartbeat."""
     base = {"queues": ("cpu",), "processes": 2, "state": "idle", "bundles": (), "heartbeat": "2026-01-02T03:04:05.000006Z"}
-    return presence.Heartbeat(name=name, **{**base, **changes})
+    return presence.Heartbeat(name=name, **{**base, "version": code_version(), **changes})
 
 
 def bundle(name: str) -> Bundle:
@@ -84,8 +85,9 @@ def test_bundles_in_a_queue_or_named_by_a_worker_are_held(redis: redis_py.Redis)
     pool.submit(bundle("first"), queue="cpu", is_first=True)
     pool.submit(bundle("later"), queue="cpu", is_first=False)
     assert pool.held() == {"with-a-worker", "first", "later"}
-    assert (redis.llen("cpu"), redis.llen(f"cpu{PRIORITY_SEPARATOR}1")) == (1, 1)
-    redis.delete("cpu")
+    queue = f"{broker_prefix()}cpu"
+    assert (redis.llen(queue), redis.llen(f"{queue}{PRIORITY_SEPARATOR}1")) == (1, 1)
+    redis.delete(queue)
     assert pool.held() == {"with-a-worker", "later"}
 
 
@@ -111,17 +113,23 @@ def test_a_pool_without_redis_says_so() -> None:
 
 
 def test_a_heartbeat_of_another_version_is_read_as_far_as_it_goes_and_garbage_is_nobody(redis: redis_py.Redis) -> None:
-    for name, value in (("newer", None), ("garbage", b"\xff no json"), ("older", b'{"name": "older"}')):
+    before = {key: value for key, value in asdict(worker("older")).items() if key != "version"}
+    for name, value in (("newer", None), ("garbage", b"\xff no json"), ("older", json.dumps(before).encode())):
         presence.beat(redis, worker(name))
         if value is not None:
             redis.set(f"worker:{name}", value, ex=5)
     redis.set("worker:newer", json.dumps({**asdict(worker("newer")), "gpu_memory_bytes": 1}), ex=5)
-    assert [heartbeat.name for heartbeat in presence.live(redis) if heartbeat.name in {"newer", "garbage", "older"}] == ["newer"]
+    assert [heartbeat.name for heartbeat in presence.live(redis)] == ["newer", "older"]
+    assert not any(heartbeat.is_taking_work for heartbeat in presence.live(redis) if heartbeat.name == "older")
 
 
 def test_a_message_in_the_queue_that_is_not_ours_is_passed_over(redis: redis_py.Redis) -> None:
-    redis.rpush("cpu", "no json", "[]", '{"headers": {}}')
+    redis.rpush(f"{broker_prefix()}cpu", "no json", "[]", '{"headers": {}}')
     try:
         assert "x" not in CeleryPool(redis).held()
     finally:
-        redis.delete("cpu")
+        redis.delete(f"{broker_prefix()}cpu")
+
+
+def test_a_worker_of_another_version_takes_no_work() -> None:
+    assert presence.queues_served([worker("a", version="0.0.1+000000000000"), worker("b", queues=("gpu",))]) == {"gpu"}

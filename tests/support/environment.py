@@ -22,7 +22,7 @@ def apply() -> Path:
     for name in SETTINGS:
         os.environ.pop(name, None)
     data_dir = Path(tempfile.mkdtemp(prefix="wf-"))
-    for folder in ("static", "slides", "results", "tmp", "redis"):
+    for folder in ("static", "slides", "results", "tiles", "tmp", "redis"):
         (data_dir / folder).mkdir()
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "workflowsite.settings",

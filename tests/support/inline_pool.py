@@ -6,6 +6,7 @@ from scheduling.engine import presence
 from scheduling.engine.messages import Bundle, Outcome
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.tasks import run
+from scheduling.version import code_version
 
 
 class InlinePool:
@@ -27,7 +28,8 @@ class InlinePool:
 
     def workers(self) -> list[presence.Heartbeat]:
         """One worker that is always there."""
-        return [presence.Heartbeat(name="inline", queues=("cpu",), processes=self._processes, state="idle", bundles=(), heartbeat="")]
+        said = {"queues": ("cpu",), "state": "idle", "bundles": (), "heartbeat": "", "version": code_version()}
+        return [presence.Heartbeat(name="inline", processes=self._processes, **said)]  # type: ignore[arg-type]
 
     def held(self) -> frozenset[str]:
         """Nothing is ever under way between two calls."""

@@ -31,16 +31,16 @@ class Product:
         self.port = int(settings.get("PORT", free_port()))
         data_dir.mkdir(exist_ok=True)
         self._log = data_dir.parent / f"{data_dir.name}.log"
-        self._environ = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "DJANGO_SETTINGS_MODULE"}}
+        self.environ = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "DJANGO_SETTINGS_MODULE"}}
         defaults = {"DATA_DIR": str(data_dir), "PORT": str(self.port), "DEMO": "0", "WORKER_PROCESSES": "1"}
-        self._environ |= defaults | {name: str(value) for name, value in settings.items()}
+        self.environ |= defaults | {name: str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Product:
         """Start it, without waiting."""
         with self._log.open("ab") as out:
             command = [sys.executable, "manage.py", "up"]
-            self.process = subprocess.Popen(command, cwd=BASE_DIR, env=self._environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, cwd=BASE_DIR, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return self
 
     def until_ready(self) -> Product:

@@ -10,14 +10,16 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
-from scheduling.api.bodies import AcceptedBody, ResultsBody, WorkflowBody, WorkflowRowBody
+from scheduling.api.bodies import AcceptedBody, EventPageBody, ResultsBody, WorkflowBody, WorkflowRowBody
 from scheduling.api.downloads import content_type, file_response
 from scheduling.api.pagination import NewestFirst
-from scheduling.api.serializers import WorkflowFilter, WorkflowSerializer, filters, idempotency_key, workflow_request
+from scheduling.api.serializers import WorkflowFilter, WorkflowSerializer, event_page, filters, idempotency_key, workflow_request
 from scheduling.api.throttling import RateLimited, TokenBucketThrottle
 from scheduling.api.views.base import JOB_ID, WORKFLOW_ID, Resource, refusals
 from scheduling.models import Workflow
+from scheduling.selectors import events
 from scheduling.selectors import workflows as selectors
 from scheduling.services import workflows as services
 from scheduling.states import WorkflowStatus
@@ -44,6 +46,25 @@ _ON_A_SLIDE = OpenApiExample(
     },
     request_only=True,
 )
+_DEPENDING = OpenApiExample(
+    "One mask for the segmentations of two branches",
+    {
+        "slide": "9d2fdb1a-3f5a-4e99-8732-13418e015e19",
+        "jobs": [
+            {"job_id": "tissue", "branch": "main", "job_type": "TISSUE_MASK"},
+            {"job_id": "cells", "branch": "main", "job_type": "SEGMENT_CELLS"},
+            {
+                "job_id": "again",
+                "branch": "check",
+                "job_type": "SEGMENT_CELLS",
+                "depends_on": ["tissue"],
+                "cache": False,
+                "timeout_s": 3600,
+            },
+        ],
+    },
+    request_only=True,
+)
 _ACCEPTED = OpenApiExample(
     "Accepted", {"workflow_id": "9d2fdb1a-3f5a-4e99-8732-13418e015e19", "status": "ACCEPTED"}, response_only=True, status_codes=["201"]
 )
@@ -64,6 +85,33 @@ _FILTERS = [
     OpenApiParameter("branch", OpenApiTypes.STR, description="Workflows with a job in this branch."),
     OpenApiParameter("job_type", OpenApiTypes.STR, description="Workflows with a job of this type."),
 ]
+_EVENT_PAGE = [
+    OpenApiParameter("after", {"type": "integer", "minimum": 0, "default": 0}, description="Only events with a higher id."),
+    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, description="How many at most."),
+]
+_EVENTS = OpenApiExample(
+    "The end of a job",
+    {
+        "results": [
+            {
+                "id": 41,
+                "at": "2026-01-02T03:04:05.000006Z",
+                "type": "job.finished",
+                "actor": "scheduler",
+                "reason": "",
+                "term": 3,
+                "epoch": 17,
+                "job_id": "j1",
+                "job": "0b7a2f0e-6c1d-4a53-9c0c-6a7f3f1c2d11",
+                "data": {"job_id": "j1", "branch": "b1", "attempt": 1, "state": "SUCCEEDED", "tiles": 20, "tiles_total": 20},
+            }
+        ],
+        "next": None,
+        "after": 41,
+    },
+    response_only=True,
+    status_codes=["200"],
+)
 
 
 class WorkflowViewSet(Resource):
@@ -98,7 +146,7 @@ class WorkflowViewSet(Resource):
         request=WorkflowSerializer,
         parameters=[_KEY, _LOCATION],
         responses={201: AcceptedBody, **refusals(400, 413, 415, 422, 429)},
-        examples=[_SUBMISSION, _ON_A_SLIDE, _ACCEPTED, _LIMITED],
+        examples=[_SUBMISSION, _ON_A_SLIDE, _DEPENDING, _ACCEPTED, _LIMITED],
     )
     def create(self, request: Request) -> Response:
         """Submit a workflow."""
@@ -160,6 +208,21 @@ class WorkflowViewSet(Resource):
         """Let a paused workflow go on."""
         services.workflow_resume(workflow=self._workflow(workflow_id), actor=self.user.username)
         return Response(selectors.workflow_body(self._workflow(workflow_id)), status=202)
+
+    @extend_schema(
+        operation_id="workflow_events",
+        parameters=[WORKFLOW_ID, *_EVENT_PAGE],
+        responses={200: EventPageBody, **refusals(400, 404)},
+        examples=[_EVENTS],
+    )
+    def events(self, request: Request, workflow_id: str) -> Response:
+        """Every transition of the workflow and its jobs, oldest first; goes on `after` an event seen before."""
+        workflow = self._workflow(workflow_id)
+        after, limit = event_page(request.query_params)
+        found, are_more = events.workflow_events(workflow, after=after, limit=limit)
+        last = found[-1]["id"] if found else after
+        following = replace_query_param(request.build_absolute_uri(), "after", str(last)) if are_more else None
+        return Response({"results": found, "next": following, "after": last})
 
     def _workflow(self, workflow_id: str) -> Workflow:
         return selectors.workflow_get(user=self.user, workflow_uuid=workflow_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from scheduling.engine.policy import Head
 from scheduling.engine.store.users import in_paused_workflow
@@ -30,17 +30,18 @@ def lane_heads(user: int, busy: Collection[str], queues: Collection[str], at_mos
     while len(heads) < at_most and not is_over:
         rows = list(_waiting(user, last, list(seen)[:LEFT_OUT]))
         is_over = len(rows) < CHUNK
-        for last, lane, queue, is_paused, retry_at, is_blocked in rows:
+        for last, lane, queue, is_paused, retry_at, needs in rows:
             if lane not in seen:
                 seen.add(lane)
                 is_later = retry_at is not None and retry_at > now
-                if queue in queues and not (is_paused or is_blocked or is_later):
+                if queue in queues and needs is None and not (is_paused or is_later):
                     heads.append(Head(job=last, user=user, lane=lane, queue=queue))
     return heads[:at_most]
 
 
-def _waiting(user: int, after: int, left_out: Collection[str]) -> QuerySet[Job, tuple[int, str, str, bool, datetime | None, bool]]:
+def _waiting(user: int, after: int, left_out: Collection[str]) -> QuerySet[Job, tuple[int, str, str, bool, datetime | None, int | None]]:
     needs = Dependency.objects.filter(job=OuterRef("pk"), needs__state__in=UNFINISHED)
     jobs = Job.objects.filter(owner_id=user, state=PENDING, pk__gt=after).exclude(lane__in=left_out)
-    held = jobs.annotate(is_paused=in_paused_workflow(), is_blocked=Exists(needs))
-    return held.order_by("pk").values_list("pk", "lane", "queue", "is_paused", "retry_at", "is_blocked")[:CHUNK]
+    # A value and not EXISTS, which PostgreSQL may answer by reading all dependencies of all users into a table of hashes.
+    held = jobs.annotate(is_paused=in_paused_workflow(), needed=Subquery(needs.values("needs")[:1]))
+    return held.order_by("pk").values_list("pk", "lane", "queue", "is_paused", "retry_at", "needed")[:CHUNK]

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from scheduling.engine.store.specs import needed_digests
 from scheduling.models import IdempotencyKey, Job
-from scheduling.states import JobState
 
 #: How long an Idempotency-Key gives its first answer again.
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -29,8 +29,7 @@ def unneeded_folders(data_dir: Path, now_s: float) -> Iterator[Path]:
     What a process had no time to remove: one that was killed after its commit, or a job whose tiles got another digest.
     """
     for names in _batches(data_dir / "tiles", now_s):
-        needed = Job.objects.filter(digest__in=names).exclude(state=JobState.SUCCEEDED).values_list("digest", flat=True)
-        yield from (data_dir / "tiles" / name for name in set(names) - set(needed))
+        yield from (data_dir / "tiles" / name for name in set(names) - needed_digests(names))
     for names in _batches(data_dir / "results", now_s):
         folders = {UUID(name): name for name in names if _is_uuid(name)}
         for gone in set(folders) - set(Job.objects.filter(uuid__in=folders).values_list("uuid", flat=True)):

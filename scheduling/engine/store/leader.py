@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.utils import timezone
 
@@ -48,6 +48,7 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
     """Write the ends, read the facts, decide, and apply the decisions. Raises Deposed; then nothing is changed."""
     with lease.transaction():
         now = timezone.now()
+        limits = replace(limits, is_draining=lease.is_draining())
         lock_concerned((end.job for end in held.ends), limits.max_active_users)
         ended = end_jobs(lease, held.ends, now)
         still = held.yielding - {end.job for end in ended}

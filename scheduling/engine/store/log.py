@@ -11,6 +11,7 @@ from scheduling.models import Event, Job, Workflow
 from scheduling.states import JobState
 
 SCHEDULER = "scheduler"
+OPERATOR = "operator"
 
 
 def record(events: Iterable[Event]) -> None:
@@ -62,3 +63,8 @@ def user_event(kind: str, user_key: int, *, actor: str = SCHEDULER, reason: str 
 def leader_event(kind: str, term: int, **data: Any) -> Event:
     """An unsaved event about the leadership."""
     return Event(type=kind, actor=SCHEDULER, term=term, data=data)
+
+
+def operator_event(kind: str, **data: Any) -> Event:
+    """An unsaved event about what the operator told the scheduler."""
+    return Event(type=kind, actor=OPERATOR, data=data)

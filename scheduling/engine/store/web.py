@@ -6,10 +6,12 @@ that a faster writer has made impossible changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
+from django.db import connection
 from django.db.models import F
 
 from scheduling import events
@@ -17,8 +19,10 @@ from scheduling.engine.store.log import finished_event, job_event, record, workf
 from scheduling.engine.store.moves import move
 from scheduling.engine.store.users import refresh_waiting
 from scheduling.engine.store.workflows import refresh_workflow
-from scheduling.models import Event, Job, User, Workflow
+from scheduling.models import Dependency, Event, Job, User, Workflow
 from scheduling.states import RETRYABLE, BranchScope, JobState
+
+NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def lane_of(workflow: Workflow, branch: str) -> str:
@@ -27,26 +31,43 @@ def lane_of(workflow: Workflow, branch: str) -> str:
     return f"{owner}/{branch}"
 
 
-def insert_workflow(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime) -> None:
-    """Insert a workflow and its jobs in order; the user queues for a slot if it has none. `user` is locked."""
+def insert_workflow(
+    user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, depends_on: Mapping[str, Sequence[str]] = NOTHING
+) -> None:
+    """Insert a workflow and its jobs in order; the user queues for a slot if it has none. `user` is locked.
+
+    `depends_on`: job_ids of the same workflow, by the job_id that needs them; they make no circle.
+    """
     workflow.save(force_insert=True)
     for job in jobs:
         job.workflow, job.lane = workflow, lane_of(workflow, job.branch)
     Job.objects.bulk_create(jobs)
+    _insert_dependencies(jobs, depends_on)
     told: dict[str, Any] = {
         "branches": len({job.branch for job in jobs}),
         "branch_scope": workflow.branch_scope,
         "on_failure": workflow.on_failure,
     }
     submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), **told)
-    record([submitted, *(_submitted(job, workflow, user.username) for job in jobs)])
+    record([submitted, *(_submitted(job, workflow, user.username, depends_on.get(job.job_id, ())) for job in jobs)])
     events.workflow_changed(user.pk, workflow.uuid)
     if refresh_waiting(user, now, actor=user.username):
         events.queue_changed()
 
 
-def _submitted(job: Job, workflow: Workflow, actor: str) -> Event:
-    return job_event("job.submitted", job, workflow.uuid, actor=actor, order=job.pk, tiles_total=job.tiles_total, depends_on=[])
+def _insert_dependencies(jobs: Sequence[Job], depends_on: Mapping[str, Sequence[str]]) -> None:
+    """A thousand jobs may name 150,000 others: plain rows, since making models of them would hold the locks for seconds."""
+    keys = {job.job_id: job.pk for job in jobs}
+    rows = [(key, keys[need]) for job_id, key in keys.items() for need in depends_on.get(job_id, ())]
+    if rows:
+        table = connection.ops.quote_name(Dependency._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} (job_id, needs_id) VALUES (%s, %s)", rows)  # noqa: S608  (a name of ours)
+
+
+def _submitted(job: Job, workflow: Workflow, actor: str, needs: Sequence[str]) -> Event:
+    told: dict[str, Any] = {"order": job.pk, "tiles_total": job.tiles_total, "depends_on": list(needs)}
+    return job_event("job.submitted", job, workflow.uuid, actor=actor, **told)
 
 
 def cancel_jobs(user: User, workflow: Workflow, jobs: Sequence[Job], now: datetime, *, actor: str, reason: str = "") -> int:

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from scheduling.models import Slide
 from scheduling.states import JobState
-from tests.integration.api.conftest import finish, publish
+from tests.integration.api.conftest import JOBS, finish, publish
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
@@ -47,11 +47,14 @@ def check(answer: Any, path: str, method: str = "get") -> None:
 
 def test_bodies_are_what_the_schema_says(alice: APIClient, submit: Callable[..., str], slide: Slide, settings: Any) -> None:
     done, failed, waiting = submit(name="a"), submit(), submit(slide=str(slide.pk))
+    full = {"depends_on": ["j1"], "cache": False, "timeout_s": 60}
+    linked = submit([{**JOBS[0], "job_id": "j1"}, {**JOBS[1], "branch": "b2", **full}], cache=True)
     finish(done)
     finish(failed, JobState.FAILED)
     publish(settings.DATA_DIR, done, "j1", {"results.json": b"[]"})
-    for workflow_id in (done, failed, waiting):
+    for workflow_id in (done, failed, waiting, linked):
         check(alice.get(f"/workflow/{workflow_id}"), "/workflow/{workflow_id}")
+        check(alice.get(f"/workflow/{workflow_id}/events?limit=2"), "/workflow/{workflow_id}/events")
     check(alice.get("/workflow"), "/workflow")
     check(alice.get(f"/workflow/{done}/job/j1/results"), "/workflow/{workflow_id}/job/{job_id}/results")
     check(alice.post(f"/workflow/{failed}/retry"), "/workflow/{workflow_id}/retry", "post")
@@ -69,15 +72,20 @@ text = st.text(max_size=12) | st.sampled_from(
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=8)
-KEYS = ["job_id", "branch", "job_type", "parameters", "slide"]
+KEYS = ["job_id", "branch", "job_type", "parameters", "slide", "depends_on", "cache", "timeout_s"]
 parameters = st.dictionaries(st.sampled_from(["tiles", "seconds_per_tile", "fail_at_tile"]) | text, values, max_size=3)
 good_job = st.fixed_dictionaries(
     {"job_id": st.sampled_from("abcd"), "branch": st.just("b"), "job_type": st.sampled_from(["TISSUE_MASK", "SEGMENT_CELLS"])},
-    optional={"parameters": parameters},
+    optional={
+        "parameters": parameters,
+        "depends_on": st.lists(st.sampled_from("abcd"), max_size=2),
+        "timeout_s": st.floats() | st.integers(),
+    },
 )
 jobs = good_job | st.dictionaries(st.sampled_from(KEYS) | text, values, max_size=5)
 bodies = values | st.fixed_dictionaries(
-    {"jobs": st.lists(jobs, max_size=3) | values}, optional=dict.fromkeys(("name", "slide", "branch_scope", "on_failure", "x"), values)
+    {"jobs": st.lists(jobs, max_size=3) | values},
+    optional=dict.fromkeys(("name", "slide", "branch_scope", "on_failure", "cache", "x"), values),
 )
 
 

@@ -131,6 +131,7 @@ def test_the_schema_is_valid_and_complete() -> None:
         *(("/workflow", method) for method in ("get", "post")),
         *(("/workflow/{workflow_id}", method) for method in ("get", "delete")),
         *((f"/workflow/{{workflow_id}}/{verb}", "post") for verb in ("cancel", "retry", "pause", "resume")),
+        ("/workflow/{workflow_id}/events", "get"),
         *((f"{job}/{verb}", "post") for verb in ("cancel", "retry")),
         *((f"{job}/results{name}", "get") for name in ("", "/{name}")),
         *(("/slide", method) for method in ("get", "post")),

@@ -10,7 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from scheduling.models import Job, Slide, User, Workflow
+from scheduling.models import Dependency, Job, Slide, User, Workflow
 from tests.integration.dashboard.conftest import Submit
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +31,23 @@ def test_the_panel_creates_a_workflow_and_leads_to_its_page(page: Client, amelie
     assert list(workflow.jobs.values_list("job_id", "branch", "job_type")) == [("j1", "b1", "TISSUE_MASK"), ("j2", "b2", "SEGMENT_CELLS")]
 
 
+@pytest.mark.parametrize("typed", ["j1", " j1, ", "j1,j3", "j1 j3", "j3;j1"])
+def test_a_job_of_the_panel_waits_for_those_named_under_after(page: Client, typed: str) -> None:
+    rows = {"job_id": ["j1", "j2", "j3"], "branch": ["b1", "b2", "b3"], "job_type": ["TISSUE_MASK"] * 3}
+    answer = page.post("/ui/workflow", panel(**rows, depends_on=["", typed, ""]))
+    needs = list(Dependency.objects.order_by("id").values_list("job__job_id", "needs__job_id"))
+    assert sorted(needs) == [("j2", name) for name in ("j1", "j3") if name in typed]
+    shown = page.get(answer["Location"]).content.decode()
+    assert f">after {', '.join(need for _, need in needs)}</p>" in shown
+
+
+def test_a_panel_of_a_thousand_jobs_is_taken(page: Client) -> None:
+    names = [f"j{n}" for n in range(1000)]
+    rows = {"job_id": names, "branch": names, "job_type": ["TISSUE_MASK"] * 1000, "depends_on": [""] * 1000}
+    assert page.post("/ui/workflow", panel(**rows)).status_code == 302
+    assert Job.objects.count() == 1000
+
+
 def test_the_same_form_twice_creates_one_workflow(page: Client) -> None:
     first, second = (page.post("/ui/workflow", panel())["Location"] for _ in range(2))
     assert first == second
@@ -48,6 +65,9 @@ def test_a_form_that_was_changed_after_going_back_creates_another(page: Client) 
         ({"branch": ["b1", ".."]}, "branch-2-error", "1 to 128"),
         ({"job_id": ["j1", "j1"]}, "job_id-2-error", "used twice"),
         ({"job_type": ["NOPE", "SEGMENT_CELLS"]}, "job_type-1-error", "not a job type"),
+        ({"depends_on": ["", "j 1 é"]}, "depends_on-2-error", "Write ids of jobs"),
+        ({"depends_on": ["", "j9"]}, "depends_on-2-error", "There is no job &#x27;j9&#x27;"),
+        ({"depends_on": ["j2", "j1"]}, "depends_on-1-error", "j1 needs j2, j2 needs j1"),
         ({"name": "x" * 201}, "name-error", "At most 200"),
         ({"name": "a\0b"}, "name-error", "printable"),
         ({"slide": "x"}, "slide-error", "Choose a slide"),

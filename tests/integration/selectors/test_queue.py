@@ -77,7 +77,7 @@ def test_live_workers_are_shown_with_what_they_say_of_themselves(redis: Redis) -
     presence.beat(redis, heartbeat("b@host", queues=("cpu", "gpu"), state="running", bundles=("x",)))
     presence.beat(redis, heartbeat("a@host", state="stopping", queues=("big",)))
     workers = queue.workers()
-    assert [list(worker) for worker in workers] == [["name", "queues", "processes", "state", "heartbeat"]] * 2
+    assert [list(worker) for worker in workers] == [["name", "queues", "processes", "state", "heartbeat", "version", "bundles"]] * 2
     assert [(worker["name"], worker["queues"], worker["state"]) for worker in workers] == [
         ("a@host", ["big"], "stopping"),
         ("b@host", ["cpu", "gpu"], "running"),

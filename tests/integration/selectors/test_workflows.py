@@ -26,6 +26,7 @@ JOB_KEYS = [
     *("job_id", "branch", "job_type", "state", "tiles_total", "tiles_processed", "progress"),
     *("id", "attempt", "waiting_reason", "error", "warnings", "slide"),
 ]
+REQUEST_KEYS = ["depends_on", "cache", "cached", "timeout_s"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -73,7 +74,7 @@ def test_times_are_utc_with_microseconds_always(time: datetime | None, text: str
 def test_a_body_has_exactly_the_promised_keys_in_order(alice: User) -> None:
     found = body(submit(alice, "j1", "j2"))
     assert list(found) == [*WORKFLOW_KEYS, *TIME_KEYS]
-    assert [list(job) for job in found["jobs"]] == [[*JOB_KEYS, *TIME_KEYS]] * 2
+    assert [list(job)[:20] for job in found["jobs"]] == [[*JOB_KEYS, *TIME_KEYS, *REQUEST_KEYS]] * 2
     assert json.loads(json.dumps(found)) == found
 
 
@@ -152,6 +153,17 @@ def test_a_job_of_a_users_branch_waits_for_the_one_in_another_workflow(alice: Us
     assert reasons(later) == {"cells": "behind job mask in branch b1"}
 
 
+def test_a_job_that_depends_on_others_waits_for_the_first_unfinished_of_them(alice: User, leader: Leader) -> None:
+    workflow = submit(alice, "j1", "k1 b2", JobRequest(job_id="m", branch="b3", job_type="TISSUE_MASK", depends_on=("k1", "j1")))
+    leader.settle()
+    assert reasons(workflow)["m"] == "waiting for job k1"
+    assert [job["depends_on"] for job in body(workflow)["jobs"]] == [[], [], ["k1", "j1"]]
+    leader.end(workflow, "k1")
+    assert reasons(workflow)["m"] == "waiting for job j1"
+    leader.end(workflow, "j1")
+    assert reasons(workflow)["m"] is None
+
+
 def test_a_retried_job_waits_for_the_later_one_that_runs(alice: User, leader: Leader) -> None:
     workflow = submit(alice, "j1", "j2", "j3")
     leader.look()
@@ -205,7 +217,7 @@ def test_statements_do_not_grow_with_jobs_users_and_workflows(leader: Leader, dj
     stefanie = new_user("stefanie", is_staff=True)
     for n in range(6):
         submit(new_user(f"user{n}"), *[f"j{k} b{k % 5}" for k in range(30)])
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         body(Workflow.objects.order_by("id")[0])
     with django_assert_max_num_queries(4):
         rows = selectors.workflow_rows(list(selectors.workflow_query(user=stefanie)))

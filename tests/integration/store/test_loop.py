@@ -17,7 +17,7 @@ from scheduling.engine.messages import Bundle
 from scheduling.engine.pool import PoolUnavailable
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.jobtypes.simulated import ORIGINAL_CELLS
-from scheduling.models import Event, Job, Workflow
+from scheduling.models import Event, Job, VirtualTime, Workflow
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_retry
 from tests.integration.working import job_of, lead, new_user, states, status, submit
 from tests.support.inline_pool import InlinePool
@@ -70,7 +70,7 @@ class House:
         """A leader that has taken over."""
         self.lease: Lease = lead(holder).lease
         # Every step is a tick, and what nobody names is lost at once: the tests wait for nothing.
-        times = {"tick_s": tick_s, "lost_after_s": 0.0, "tile_backoff_s": (0.0,)}
+        times = {"tick_s": tick_s, "shares_to_database_s": 0.0, "lost_after_s": 0.0, "tile_backoff_s": (0.0,)}
         config = EngineConfig(data_dir=self.data_dir, max_workers=4, max_concurrent_users=3, **times)  # type: ignore[arg-type]
         self.loop = SchedulerLoop(config=config, lease=self.lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()
@@ -257,3 +257,14 @@ def test_counters_tell_what_was_done(house: House) -> None:
     house.step()
     counters = house.inbox.counters()
     assert (counters["jobs_started"], counters["jobs_ended"], counters["bundles_sent"]) == (2.0, 2.0, len(house.pool.sent))
+
+
+def test_what_a_user_has_had_is_known_to_the_next_leader(house: House) -> None:
+    workflow = submit(new_user())
+    house.finish()
+    [(user, seconds)] = VirtualTime.objects.values_list("user_id", "seconds")
+    assert (user, seconds > 0) == (workflow.owner_id, True)
+    house.new_leader("next/1/1.0")
+    submit(workflow.owner, "k1")
+    house.finish()
+    assert VirtualTime.objects.get().seconds > seconds

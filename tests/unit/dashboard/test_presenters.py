@@ -19,6 +19,7 @@ def job(**changes: Any) -> dict[str, Any]:
     plain = {
         "job_id": "j1", "branch": "b", "job_type": "TISSUE_MASK", "state": "PENDING", "tiles_total": 20, "tiles_processed": 0, "progress": 0.0,
         "id": "x", "attempt": 1, "waiting_reason": None, "error": None, "warnings": [], "slide": None, "started_at": None, "finished_at": None,
+        "depends_on": [],
     }  # fmt: skip
     return plain | changes
 
@@ -100,6 +101,20 @@ def test_an_event_without_words_of_its_own_is_shown_by_its_name() -> None:
     assert activity_line(event, NOW).text == "j1 lost worker"
 
 
+@pytest.mark.parametrize(
+    ("needs", "text"),
+    [
+        ([], ""),
+        (["j1"], "after j1"),
+        (["j1", "j3", "a"], "after j1, j3, a"),
+        ([f"j{n}" for n in range(1200)], "after j0, j1, j2 and 1,197 more"),
+    ],
+)
+def test_a_card_names_the_first_jobs_that_its_job_depends_on(needs: list[str], text: str) -> None:
+    card = presenters.JobCard(body=job(depends_on=needs), title="Tissue mask", slide=None, foot="")
+    assert card.after == text
+
+
 @pytest.mark.parametrize(("status", "icon"), [("SUCCEEDED", "st-succeeded"), ("FAILED", "st-failed"), ("CANCELLED", "st-cancelled")])
 def test_the_end_of_a_workflow_looks_like_its_status(status: str, icon: str) -> None:
     event = {"id": 1, "at": STARTED, "type": "workflow.finished", "actor": "", "reason": "", "job_id": None, "data": {"status": status}}
@@ -111,6 +126,12 @@ def test_the_end_of_a_workflow_looks_like_its_status(status: str, icon: str) -> 
 def test_a_reason_that_only_repeats_the_event_is_left_out(reason: str, shown: str) -> None:
     event = {"id": 1, "at": STARTED, "type": "job.finished", "actor": "", "reason": reason, "job_id": "j1", "data": {"state": "CANCELLED"}}
     assert activity_line(event, NOW).reason == shown
+
+
+def test_a_job_answered_from_earlier_work_is_said_to_be() -> None:
+    data = {"state": "SUCCEEDED", "cached": True}
+    line = activity_line({"id": 1, "at": STARTED, "type": "job.finished", "actor": "", "reason": "", "job_id": "j1", "data": data}, NOW)
+    assert (line.text, line.reason) == ("j1 succeeded", "taken from the same work done before")
 
 
 @pytest.mark.parametrize(("status", "look"), [("RUNNING", "paused"), ("ACCEPTED", "paused"), ("FAILED", "failed")])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +63,47 @@ def test_rates_hold_and_the_last_progress_is_always_told(steps: list[tuple[float
     reporter.for_browser([job], now + 1)
     reporter.for_database([job], now + 1)
     assert not reporter.has_untold([job])
+
+
+def paced(reporter: ProgressReporter, job: Entry, tiles_per_s: float, start: float, seconds: int) -> float | None:
+    """What is told after so many seconds at this pace."""
+    for second in range(1, seconds + 1):
+        made = range(job.done, job.done + int(tiles_per_s))
+        job.mark_done(made)
+        job.measure(len(made), 1.0)
+        assert reporter.for_database([job], start + second) == [job]
+    return job.tiles_per_s
+
+
+def test_the_pace_of_a_job_is_that_of_its_last_seconds_and_exact_when_it_is_steady() -> None:
+    reporter, job = ProgressReporter(config()), entry(tiles=10_000)
+    reporter.for_database([job], 100.0)
+    assert job.tiles_per_s is None
+    assert paced(reporter, job, 4, 100.0, 1) == pytest.approx(4.0)
+    assert paced(reporter, job, 4, 101.0, 59) == pytest.approx(4.0)
+    assert paced(reporter, job, 40, 160.0, 15) == pytest.approx(40 - 36 / math.e, rel=0.05)
+    assert paced(reporter, job, 40, 175.0, 120) == pytest.approx(40.0, rel=0.01)
+
+
+def test_tiles_found_on_the_disk_and_time_before_the_plan_are_no_pace() -> None:
+    reporter, job = ProgressReporter(config()), Entry(claimed=claimed(1, tiles=None))
+    job.plan(1000, range(500))
+    reporter.for_database([job], 60.0)
+    assert paced(reporter, job, 10, 60.0, 2) == pytest.approx(10.0)
+
+
+def test_a_new_claim_of_a_job_has_no_pace_yet() -> None:
+    reporter, job = ProgressReporter(config()), entry(tiles=1000)
+    reporter.for_database([job], 0.0)
+    assert paced(reporter, job, 10, 0.0, 5) is not None
+    again = Entry(claimed=claimed(1, tiles=1000, epoch=999))
+    assert reporter.for_database([again], 10.0) == [again]
+    assert again.tiles_per_s is None
+
+
+def test_fair_share_clocks_are_saved_when_they_have_moved_and_not_too_often() -> None:
+    reporter = ProgressReporter(config(shares_to_database_s=1.0))
+    assert reporter.shares_to_save({(1, "cpu"): 2.0}, 10.0) == {(1, "cpu"): 2.0}
+    assert reporter.shares_to_save({(1, "cpu"): 3.0}, 10.5) == {}
+    assert reporter.shares_to_save({(1, "cpu"): 3.0, (2, "cpu"): 1.0}, 11.0) == {(1, "cpu"): 3.0, (2, "cpu"): 1.0}
+    assert reporter.shares_to_save({(1, "cpu"): 3.0, (2, "cpu"): 1.5}, 12.0) == {(2, "cpu"): 1.5}

@@ -18,17 +18,19 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def test_a_discarded_job_leaves_neither_results_nor_tiles(tmp_path: Path) -> None:
+def test_discarded_results_and_tiles_are_out_of_the_way_and_others_stay(tmp_path: Path) -> None:
     results, tiles = make(tmp_path / "results" / str(JOB)), make(tmp_path / "tiles" / "digest")
     kept = make(tmp_path / "tiles" / "another")
-    trash.discard_job(tmp_path, JOB, "digest")
+    trash.discard_results(tmp_path, JOB)
+    trash.discard_tiles(tmp_path, "digest")
     assert (results.exists(), tiles.exists(), kept.exists()) == (False, False, True)
     assert len(list((tmp_path / "trash").iterdir())) == 2
 
 
 def test_a_job_that_never_ran_has_nothing_to_discard(tmp_path: Path) -> None:
     tiles = make(tmp_path / "tiles" / "digest")
-    trash.discard_job(tmp_path, JOB, "")
+    trash.discard_tiles(tmp_path, "")
+    trash.discard_results(tmp_path, JOB)
     assert tiles.exists()
     assert list((tmp_path / "trash").iterdir()) == []
 

@@ -28,13 +28,13 @@ def job_context(
 
 def run_job(job_type: JobType, context: JobContext, order: Callable[[Sequence[int]], Sequence[int]] = list) -> Plan:
     """Plan, compute all tiles in the given order, finish with a new list of steps for each; the plan."""
-    plan, _ = survey(job_type, context)
+    plan = survey(job_type, context).plan
     _, error = compute(job_type, context, order(range(plan.tiles_total)), batch=plan.batch, is_over=lambda: False)
     if error is not None:
         raise error.error
     step: int | None = 0
     while step is not None:
-        step = finish(job_type, context, step=step, is_over=lambda: True)
+        step = finish(job_type, context, step=step, is_over=lambda: True, tiles_total=plan.tiles_total)
     return plan
 
 

@@ -73,8 +73,8 @@ def after(calls: int) -> Callable[[], bool]:
 def test_the_survey_says_which_tiles_are_finished_already(context: JobContext) -> None:
     for index in (0, 1, 2, 8):
         context.tiles.publish(index, b"t")
-    plan, finished = running.survey(Numbers(), context)
-    assert (plan.tiles_total, finished) == (10, [[0, 3], [8, 9]])
+    found = running.survey(Numbers(), context)
+    assert (found.plan.tiles_total, found.finished, found.next_step) == (10, [[0, 3], [8, 9]], None)
 
 
 def test_a_survey_of_a_deleted_job_finds_its_folder_gone(context: JobContext) -> None:

@@ -1,0 +1,23 @@
+"""Use cases of the operator: let the work run out before a deploy, and let it go on."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from scheduling.engine.store.log import operator_event, record
+from scheduling.models import SchedulerLease
+from scheduling.services.workflows import poke
+
+
+def set_draining(*, draining: bool) -> bool:
+    """Start nothing any more and take back what runs at its bundle's end, or go on; False when it was so already.
+
+    Slots, places in the queue and finished tiles are kept. It holds until it is taken back, over restarts of the scheduler too.
+    """
+    with transaction.atomic():
+        SchedulerLease.objects.get_or_create(pk=1)
+        if not SchedulerLease.objects.filter(pk=1, is_draining=not draining).update(is_draining=draining):
+            return False
+        record([operator_event("scheduler.draining" if draining else "scheduler.resumed")])
+    poke()
+    return True

@@ -1,0 +1,27 @@
+"""Whoever looks for the same work finds it by its index, however many jobs there have been."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduling.engine.store.specs import begins_at, needed_digests, spec_of
+from scheduling.models import Job
+from tests.integration.store.test_query_plans import leader, statements, walks_among  # noqa: F401  (a fixture)
+from tests.integration.working import Leader, new_slide
+
+pytestmark = pytest.mark.django_db
+
+
+def test_no_statement_about_a_work_walks_through_all_jobs(leader: Leader) -> None:  # noqa: F811
+    job = Job.objects.select_related("owner").earliest("id")
+    job.slide = new_slide(job.owner)
+    spec = spec_of(job, [])
+
+    def ask() -> None:
+        spec_of(job, [])
+        begins_at(job, spec)
+        needed_digests([spec.digest, "another"])
+
+    sent = statements(ask)
+    assert sum("digest" in sql for sql in sent) >= 3
+    assert walks_among(sent) == {}
