@@ -1,0 +1,253 @@
+"""Lets a scenario happen: events in order of virtual time, a pass of the leader whenever the product would make one."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from scheduling.engine.config import EngineConfig
+from scheduling.engine.entry import Claimed, End
+from scheduling.engine.ledger import Ledger
+from scheduling.engine.policy import Decisions, Limits, decide
+from scheduling.engine.simulator.books import Books, SimJob, at
+from scheduling.engine.simulator.figures import Figures, Meter
+from scheduling.engine.simulator.machine import Machine
+from scheduling.engine.simulator.scenario import Scenario, Submission
+from scheduling.engine.simulator.story import Story, Write
+from scheduling.jobtypes.tilefiles import index_digest
+from scheduling.states import JobState
+
+QUEUES = frozenset({"cpu"})
+#: A message's way from a worker to the leader.
+WAY_S = 0.003
+TICK_S = 1.0
+#: The product finds a worker silent when its heartbeat has expired.
+SILENT_S = 5.0
+
+
+class Lab:
+    """One run. `write` gets the event log; without it none is made."""
+
+    def __init__(self, scenario: Scenario, seed: int, write: Write | None = None) -> None:
+        self.scenario = scenario
+        self.random = Random(f"lab/{seed}")
+        self.config = EngineConfig(
+            data_dir=Path(), max_workers=scenario.max_workers, max_concurrent_users=scenario.max_users, slot_max_s=scenario.slot_max_s
+        )
+        self.limits = Limits(
+            max_workers=scenario.max_workers, max_active_users=self.config.max_active_users, queues=QUEUES, slot_max_s=scenario.slot_max_s
+        )
+        self.now = 0.0
+        self.books, self.story = Books(), Story(write)
+        self.machine = Machine(scenario.processes, scenario.spread, self.random)
+        self.meter = Meter(scenario)
+        self.unfinished: dict[int, int] = {}
+        self._started: set[int] = set()
+        self._failed: dict[int, bool] = {}
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+        self._submissions = len(scenario.submissions)
+        #: Processes as the leader knows them: it hears late of a death.
+        self._known = scenario.processes
+        self.ledger: Ledger | None = None
+
+    def run(self) -> Figures:
+        """To the end of all work."""
+        for number, submission in enumerate(self.scenario.submissions, start=1):
+            self._later(submission.at_s, lambda n=number, s=submission: self._submit(n, s))  # type: ignore[misc]
+        self._schedule_failures()
+        self._lead()
+        self._later(TICK_S, self._tick)
+        while self._submissions or self.unfinished:
+            self.now, _, act = heapq.heappop(self._heap)
+            act()
+        return self.meter.figures(self.books, self.now)
+
+    def _later(self, when: float, act: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (when, self._order, act))
+
+    # -- what users do
+
+    def _submit(self, number: int, submission: Submission) -> None:
+        user, first = submission.user, len(self.books.jobs) + 1
+        actor = f"user-{user}"
+        jobs = [self._job(first + n, number, submission, n) for n in range(len(submission.jobs))]
+        self.unfinished[number] = len(jobs)
+        self._submissions -= 1
+        told: dict[str, Any] = {
+            "jobs": len(jobs),
+            "branches": len({job.lane for job in jobs}),
+            "branch_scope": "workflow",
+            "on_failure": "continue",
+        }
+        self.story.about_workflow(self.now, "workflow.submitted", user, number, actor=actor, **told)
+        for job in jobs:
+            self.books.submit(job)
+            self.story.about_job(self.now, "job.submitted", job, actor=actor, order=job.key, tiles_total=job.plan.tiles, depends_on=[])
+        if user not in self.books.slots and user not in self.books.waiting:
+            self.books.waiting[user] = self.now
+            self.story.about_user(self.now, "user.waiting", user, "work without a slot", actor=actor, since=self.now)
+        self._pass()
+
+    def _job(self, key: int, workflow: int, submission: Submission, n: int) -> SimJob:
+        plan = submission.jobs[n]
+        lane = f"w{workflow}/{plan.branch}"
+        done = bytearray(plan.tiles)
+        return SimJob(key=key, user=submission.user, workflow=workflow, plan=plan, lane=lane, submitted_s=self.now, done=done)
+
+    # -- what the leader does
+
+    def _lead(self) -> None:
+        """A leader begins, and carries on what ran."""
+        shares = self.meter.shares
+        self.story.elect(self.now, self.limits)
+        self.ledger = Ledger(self.config, self.story.term)
+        taken = [self._take_over(job) for job in list(self.books.running.values())]
+        self.ledger.begin(taken, shares, self.now)
+        self._pass()
+
+    def _take_over(self, job: SimJob) -> Claimed:
+        claimed = self.books.claim(job.key, self.scenario.weight(job.user))
+        self.story.about_job(self.now, "job.taken_over", job)
+        return claimed
+
+    def _tick(self) -> None:
+        self._later(self.now + TICK_S, self._tick)
+        self.meter.look(self.now, self.books, self.machine, self.ledger)
+        if self.ledger is not None:
+            self.ledger.lose_unnamed(self.machine.held(), self.now)
+            self.ledger.look(self.now)
+            self._pass()
+
+    def _pass(self) -> None:
+        """Ends, decisions, bundles: until nothing more is decided."""
+        if self.ledger is None:
+            return
+        while self._reconcile(self.ledger):
+            pass
+        for dispatch in self.ledger.dispatch(self.now, {"cpu": self._known}):
+            self.machine.put(dispatch)
+        self._work()
+
+    def _reconcile(self, ledger: Ledger) -> bool:
+        ends = ledger.ends()
+        for end in ends:
+            ledger.drop(end.job)
+            self._end(end)
+        snapshot = self.books.snapshot(self.limits, ledger.virtual_times(), ledger.yielding)
+        decisions = decide(snapshot, self.limits, at(self.now))
+        self._apply(decisions, ledger)
+        return bool(ends or decisions.release or decisions.requeue or decisions.admit or decisions.claim or ledger.ends())
+
+    def _apply(self, decisions: Decisions, ledger: Ledger) -> None:
+        books = self.books
+        for user in decisions.release:
+            del books.slots[user]
+            self.story.about_user(self.now, "user.released", user, "no work that is not paused")
+        for user in decisions.requeue:
+            del books.slots[user]
+            books.waiting[user] = self.now
+            self.story.about_user(self.now, "user.requeued", user, "time with a slot is over while others wait", since=self.now)
+        for user in decisions.admit:
+            since = books.waiting.pop(user)
+            books.slots[user] = self.now
+            self.story.about_user(self.now, "user.admitted", user, "longest waiting", since=self.now, waited_since=since)
+        for claim in decisions.claim:
+            self._claim(claim.job, claim.reason, ledger)
+        for preemption in decisions.preempt:
+            ledger.take_back(preemption.job, preemption.reason)
+
+    def _claim(self, key: int, reason: str, ledger: Ledger) -> None:
+        job = self.books.jobs[key]
+        ledger.add(self.books.claim(key, self.scenario.weight(job.user)), self.now)
+        self.story.about_job(self.now, "job.started", job, reason=reason)
+        if job.workflow not in self._started:
+            self._started.add(job.workflow)
+            self.story.about_workflow(self.now, "workflow.started", job.user, job.workflow, status="RUNNING")
+
+    def _end(self, end: End) -> None:
+        job = self.books.jobs[end.job]
+        self.books.end(end, self.now)
+        if end.state == JobState.PENDING:
+            self.meter.taken_back += 1
+            self.story.about_job(
+                self.now, "job.taken_back", job, reason=end.reason, tiles=end.tiles_processed, retry_in_s=end.retry_in_s or None
+            )
+            return
+        told: dict[str, Any] = {"state": end.state.value, "tiles": end.tiles_processed, "tiles_total": job.plan.tiles, "cached": False}
+        self.story.about_job(self.now, "job.finished", job, reason=end.error, index_sha256=index_digest(job.ranges()), **told)
+        self._failed[job.workflow] = self._failed.get(job.workflow, False) or end.state == JobState.FAILED
+        self.unfinished[job.workflow] -= 1
+        if not self.unfinished[job.workflow]:
+            del self.unfinished[job.workflow]
+            status = "FAILED" if self._failed.pop(job.workflow) else "SUCCEEDED"
+            self.story.about_workflow(self.now, "workflow.finished", job.user, job.workflow, status=status)
+
+    # -- what workers do
+
+    def _work(self) -> None:
+        for work in self.machine.start(self.now, self.books.jobs.__getitem__):
+            if work.job.begun_s is None:
+                work.job.begun_s = self.now
+            self._later(work.done_s, lambda bundle=work.dispatch.bundle.id: self._done(bundle))  # type: ignore[misc]
+
+    def _done(self, bundle: str) -> None:
+        work = self.machine.finish(bundle)
+        if work is not None:
+            self._work()
+            outcome = work.outcome()
+            self._later(self.now + WAY_S, lambda: self._settle(outcome))
+
+    def _settle(self, outcome: Any) -> None:
+        if self.ledger is None:
+            return
+        self.ledger.settle(outcome, self.now)
+        if self.ledger.ends():
+            self._pass()
+        else:
+            for dispatch in self.ledger.dispatch(self.now, {"cpu": self._known}):
+                self.machine.put(dispatch)
+            self._work()
+
+    # -- what breaks
+
+    def _schedule_failures(self) -> None:
+        failures = self.scenario.failures
+        if failures.worker_every_s:
+            self._later(self.random.expovariate(1 / failures.worker_every_s), self._worker_dies)
+        if failures.leader_every_s:
+            self._later(self.random.expovariate(1 / failures.leader_every_s), self._leader_dies)
+
+    def _worker_dies(self) -> None:
+        failures = self.scenario.failures
+        gone = self.machine.die(failures.processes, self.now)
+        self._later(self.now + SILENT_S, self._hear)
+        self._later(self.now + failures.worker_away_s, lambda: self._worker_returns(gone))
+        self._later(self.now + failures.worker_away_s + self.random.expovariate(1 / failures.worker_every_s), self._worker_dies)
+
+    def _worker_returns(self, processes: int) -> None:
+        self.machine.alive += processes
+        self._hear()
+        self._work()
+
+    def _hear(self) -> None:
+        self._known = self.machine.alive
+
+    def _leader_dies(self) -> None:
+        failures = self.scenario.failures
+        assert self.ledger is not None
+        self.meter.shares = self.ledger.shares()
+        self.ledger = None
+        self.machine.lose_queue()
+        self._later(self.now + failures.leader_away_s, self._lead)
+        self._later(self.now + failures.leader_away_s + self.random.expovariate(1 / failures.leader_every_s), self._leader_dies)
+
+
+def simulate(scenario: Scenario, seed: int, write: Write | None = None) -> Figures:
+    """Run a scenario; the same seed gives the same figures and the same log."""
+    return replace(Lab(scenario, seed, write).run(), seed=seed)
