@@ -85,12 +85,9 @@ def mean_rate(tiles: int, started_at: str | None, finished_at: str | None, now: 
     return None if not tiles or seconds is None or seconds < MIN_MEASURED_S else tiles / seconds
 
 
-def job_seconds_left(job: Body, now: datetime) -> float | None:
-    """Estimate from the mean rate of a first attempt; None when not known. A later attempt began with tiles it did not make."""
-    if job["attempt"] != 1 or job["tiles_total"] is None:
-        return None
-    tiles_per_s = mean_rate(job["tiles_processed"], job["started_at"], None, now)
-    return None if tiles_per_s is None else (job["tiles_total"] - job["tiles_processed"]) / tiles_per_s
+def live_rate(jobs: Sequence[Body]) -> float | None:
+    """Tiles a second of the jobs that run, as the leader has measured them; None when nothing was measured."""
+    return sum(job["tiles_per_s"] or 0.0 for job in jobs if job["state"] == JobState.RUNNING) or None
 
 
 def job_foot(job: Body, now: datetime) -> str:
@@ -117,10 +114,14 @@ def _running_foot(job: Body, now: datetime) -> str:
         return "planning"
     if job["tiles_processed"] == job["tiles_total"]:
         return "writing results"
-    left = job_seconds_left(job, now)
-    if left is None or not (tiles_per_s := mean_rate(job["tiles_processed"], job["started_at"], None, now)):
+    if job["tiles_per_s"] is None or job["estimated_end"] is None:
         return "just started"
-    return f"{wording.rate(tiles_per_s)} · {wording.estimate(left)} left"
+    return f"{wording.rate(job['tiles_per_s'])} · {wording.estimate(wording.seconds_until(job['estimated_end'], now))} left"
+
+
+def starts_in(estimated_start: str | None, now: datetime) -> str:
+    """`, in about 3m 15s`; "" when it is not known."""
+    return "" if estimated_start is None else f", in {wording.estimate(wording.seconds_until(estimated_start, now))}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,24 +296,26 @@ class WorkflowPage(ShownWorkflow):
 
     @property
     def rate(self) -> float | None:
-        """Mean tiles a second."""
-        return mean_rate(self.tiles, self.body["started_at"], self.body["finished_at"], self.now)
+        """Tiles a second: of the jobs that run now, else the mean."""
+        live = None if self.is_finished else live_rate(self.body["jobs"])
+        return live or mean_rate(self.tiles, self.body["started_at"], self.body["finished_at"], self.now)
 
     @property
     def rate_text(self) -> str:
-        """The mean throughput in words."""
+        """The throughput in words."""
         return wording.UNKNOWN if self.rate is None else wording.rate(self.rate)
 
     @property
     def time_left(self) -> str:
-        """Estimate from the mean rate."""
+        """Until all jobs have ended, if they go on at this rate."""
         known = self.total is not None and self.rate and not self.body["paused"]
         return wording.estimate((self.total - self.tiles) / self.rate if known and self.rate and self.total is not None else None)
 
     @property
     def queued_text(self) -> str:
         """Where its user stands in the queue."""
-        return f"{self.body['user_id']} is number {self.body['queue_position']} of the waiting users; jobs start when a slot becomes free."
+        who = f"{self.body['user_id']} is number {self.body['queue_position']} of the waiting users"
+        return f"{who}; jobs start when a slot becomes free{starts_in(self.body['estimated_start'], self.now)}."
 
     @property
     def segments(self) -> list[tuple[str, float, float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import wording
-from dashboard.presenters import Body, ShownWorkflow
+from dashboard.presenters import Body, ShownWorkflow, starts_in
 from scheduling.states import RETRYABLE, UNFINISHED
 
 #: A row that scripts clone; no value of it is ever seen.
@@ -114,7 +114,8 @@ class Standing:
             since = wording.seconds_between(active["since"], None, self.now) or 0
             return f"since {wording.duration(since)} · {wording.plural(active['running'], 'job')} running, {active['waiting']:,} waiting"
         if place := self._find("waiting"):
-            return f"of {wording.plural(len(self.queue['waiting']), 'waiting user')} · {wording.plural(place['jobs'], 'job')}"
+            users, jobs = wording.plural(len(self.queue["waiting"]), "waiting user"), wording.plural(place["jobs"], "job")
+            return f"of {users} · {jobs}{starts_in(place['estimated_start'], self.now)}"
         return f"{len(self.queue['active'])} of {wording.plural(self.queue['max_concurrent_users'], 'slot')} taken"
 
     @property

@@ -75,6 +75,11 @@ def moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def seconds_until(time: str, now: datetime) -> float:
+    """From now; 0 for what has passed."""
+    return max(0.0, (datetime.fromisoformat(time) - now).total_seconds())
+
+
 def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
     """From start to end, or to now while there is no end; None before the start."""
     began = moment(start)

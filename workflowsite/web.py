@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 from contextlib import suppress
+from contextvars import Context
 from functools import cache
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -142,7 +143,9 @@ class BoundedServer(Server):
         """Daphne's: begin a request or a websocket."""
         if scope["type"] == "http":
             scope.setdefault("extensions", {})[BODY] = _taken_body(protocol, scope["headers"])
-        return super().create_application(protocol, scope)
+        # A request that waited on its connection begins inside the end of the one before it: with that one's context it would
+        # work in that one's thread, and leave its database connection there for good.
+        return Context().run(super().create_application, protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Daphne's: the application sends. A socket whose client has just gone takes nothing more; the application hears of it by itself."""

@@ -52,6 +52,8 @@ class JobBody(Body):
     cache = serializers.BooleanField(help_text="False: nothing was to be taken from the same work done before.")
     cached = serializers.BooleanField(help_text="The results are those of the same work done before.")
     timeout_s = serializers.FloatField(allow_null=True, help_text="Seconds that it may be running in one attempt; null: no limit.")
+    tiles_per_s = serializers.FloatField(allow_null=True, help_text="Measured over about 15 s while it runs; null when it was not yet.")
+    estimated_end = serializers.DateTimeField(allow_null=True, help_text="Of a running job's last tile; null when not known.")
 
 
 class _WorkflowHead(Body):
@@ -65,6 +67,9 @@ class _WorkflowHead(Body):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+    estimated_start = serializers.DateTimeField(
+        allow_null=True, help_text="When a waiting user will probably get a slot; null when active, or not known."
+    )
 
 
 class WorkflowBody(_WorkflowHead):
@@ -172,6 +177,7 @@ class ActiveUserBody(Body):
 
     user_id = serializers.CharField(allow_null=True, help_text="Null for other users.")
     since = serializers.DateTimeField()
+    disk_bytes = serializers.IntegerField(allow_null=True, help_text="Of the user's files; null except for staff.")
     running = serializers.IntegerField()
     waiting = serializers.IntegerField()
 
@@ -183,6 +189,15 @@ class WaitingUserBody(Body):
     position = serializers.IntegerField()
     since = serializers.DateTimeField()
     jobs = serializers.IntegerField()
+    estimated_start = serializers.DateTimeField(allow_null=True, help_text="When a slot will probably come free; null when not known.")
+    disk_bytes = serializers.IntegerField(allow_null=True, help_text="Of the user's files; null except for staff.")
+
+
+class DiskUseBody(Body):
+    """What a user's files take: results and kept tiles of jobs, and uploaded slides."""
+
+    user_id = serializers.CharField()
+    bytes = serializers.IntegerField()
 
 
 class WorkerBody(Body):
@@ -193,6 +208,8 @@ class WorkerBody(Body):
     processes = serializers.IntegerField()
     state = serializers.CharField()
     heartbeat = serializers.DateTimeField()
+    version = serializers.CharField(allow_blank=True, help_text="Of its code; one whose state is `other version` gets no work.")
+    bundles = serializers.IntegerField(help_text="Bundles of tiles received and not yet ended.")
 
 
 class QueueBody(Body):
@@ -202,6 +219,8 @@ class QueueBody(Body):
     waiting = WaitingUserBody(many=True)
     max_concurrent_users = serializers.IntegerField()
     workers = WorkerBody(many=True)
+    draining = serializers.BooleanField(help_text="Nothing is started; what runs comes to its next bundle border.")
+    disk = DiskUseBody(many=True, allow_null=True, help_text="All users with files, the largest first; null except for staff.")
 
 
 class HealthBody(Body):

@@ -31,6 +31,7 @@ class FiguresCollector(Collector):
         yield from _gauge("workflow_oldest_pending_seconds", "Age of the oldest pending job.", moment.oldest_pending_s)
         yield from _gauge("workflow_workers", "Live workers.", moment.workers)
         yield from _gauge("workflow_worker_processes", "Processes of the live workers.", moment.worker_processes)
+        yield from _gauge("workflow_disk_free_bytes", "Free bytes of the file system of DATA_DIR.", moment.disk_free_bytes)
         for name, value in sorted(moment.engine.items()):
             yield CounterMetricFamily(f"workflow_engine_{_safe(name)}", "Counted by the scheduler and the workers.", value=value)
 

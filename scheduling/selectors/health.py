@@ -14,6 +14,7 @@ from django_redis import get_redis_connection
 from redis import RedisError
 
 from scheduling.models import Job, User, UserSlot, Workflow
+from scheduling.selectors.disk import free_bytes, has_room
 from scheduling.selectors.queue import counters, scheduler_alive, workers
 from scheduling.states import JobState, WorkflowStatus
 
@@ -35,13 +36,15 @@ class Figures:
     oldest_pending_s: float | None
     workers: int
     worker_processes: int
+    #: Of the file system of DATA_DIR; None when it does not answer.
+    disk_free_bytes: int | None
     #: Since the engine's Redis was started empty.
     engine: dict[str, float]
     up: dict[str, bool]
 
 
 def readiness() -> dict[str, bool]:
-    """Which of database, redis, scheduler and workers can do their part."""
+    """Which of database, redis, scheduler, workers and disk can do their part."""
     redis = redis_answers()
     database = database_answers()
     return {
@@ -49,6 +52,7 @@ def readiness() -> dict[str, bool]:
         "redis": redis,
         "scheduler": database and _scheduler_leads(),
         "workers": redis and bool(workers()),
+        "disk": has_room(free_bytes()),
     }
 
 
@@ -96,6 +100,7 @@ def figures() -> Figures:
         oldest_pending_s=counted.get("oldest_pending_s"),
         workers=len(live),
         worker_processes=sum(worker["processes"] for worker in live),
+        disk_free_bytes=free_bytes(),
         engine=counters() if up["redis"] else {},
         up=up,
     )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Case, Count, Q, Value, When
 from django.db.models.functions import Now
+from django.utils import timezone
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.store.words import RUNNING
 from scheduling.models import Job, SchedulerLease, User, UserSlot
+from scheduling.selectors.disk import disk_use
+from scheduling.selectors.estimates import user_starts
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
 
@@ -86,24 +91,61 @@ def positions_in_queue() -> dict[int, tuple[int, int]]:
     return {key: (place, len(queue)) for place, key in enumerate(queue, start=1)}
 
 
+def estimated_starts(standing: tuple[bool, bool] | None = None) -> dict[int, datetime]:
+    """When users who wait for a slot will probably get one, by user key; nobody's while no scheduler gives slots."""
+    is_alive, is_draining = standing or scheduler_standing()
+    if not is_alive or is_draining:
+        return {}
+    return user_starts(timezone.now(), max_active_users=max_active_users(), slot_max_s=settings.ENV.user_slot_max_seconds)
+
+
 def queue_body(user: User) -> dict[str, Any]:
-    """GET /queue as this user may see it: other users have no name, except for staff."""
+    """GET /queue as this user may see it: other users have no name, and only the staff see what files take."""
+    standing = scheduler_standing()
+    used = disk_use.by_user() if user.is_staff else None
 
-    def name(key: int, username: str) -> str | None:
-        return username if user.is_staff or key == user.pk else None
+    def shown(key: int, username: str, row: dict[str, Any]) -> dict[str, Any]:
+        name = username if user.is_staff or key == user.pk else None
+        return {"user_id": name, **row, "disk_bytes": None if used is None else used.get(key, 0)}
 
-    active = [
-        {"user_id": name(slot.user_id, slot.user.username), "since": iso(slot.since), "running": slot.running, "waiting": slot.pending}
-        for slot in UserSlot.objects.select_related("user").annotate(running=_RUNNING, pending=_PENDING).order_by("since", "user_id")
+    return {
+        "active": [shown(*row) for row in _active()],
+        "waiting": [shown(*row) for row in _waiting(standing)],
+        "max_concurrent_users": max_active_users(),
+        "workers": workers(),
+        "draining": standing[1],
+        "disk": None if used is None else _disk(used),
+    }
+
+
+def _active() -> list[tuple[int, str, dict[str, Any]]]:
+    """User key, user id and row of each user with a slot."""
+    slots = UserSlot.objects.select_related("user").annotate(running=_RUNNING, pending=_PENDING).order_by("since", "user_id")
+    return [
+        (slot.user_id, slot.user.username, {"since": iso(slot.since), "running": slot.running, "waiting": slot.pending}) for slot in slots
     ]
+
+
+def _waiting(standing: tuple[bool, bool]) -> list[tuple[int, str, dict[str, Any]]]:
+    """The same of each user who waits for a slot, in order."""
     unfinished = Count("jobs", filter=Q(jobs__state__in=UNFINISHED))
-    waiting = [
-        {"user_id": name(other.pk, other.username), "position": place, "since": iso(other.waiting_since), "jobs": other.unfinished}
-        for place, other in enumerate(
-            User.objects.filter(waiting_since__isnull=False).annotate(unfinished=unfinished).order_by("waiting_since", "pk"), start=1
+    users = list(User.objects.filter(waiting_since__isnull=False).annotate(unfinished=unfinished).order_by("waiting_since", "pk"))
+    starts = estimated_starts(standing) if users else {}
+    return [
+        (
+            user.pk,
+            user.username,
+            {"position": place, "since": iso(user.waiting_since), "jobs": user.unfinished, "estimated_start": iso(starts.get(user.pk))},
         )
+        for place, user in enumerate(users, start=1)
     ]
-    return {"active": active, "waiting": waiting, "max_concurrent_users": max_active_users(), "workers": workers()}
+
+
+def _disk(used: Mapping[int, int]) -> list[dict[str, Any]]:
+    """All users who have files, the largest first."""
+    names = dict(User.objects.filter(pk__in=used).values_list("pk", "username"))
+    largest = sorted((-size, names[key]) for key, size in used.items() if key in names)
+    return [{"user_id": name, "bytes": -size} for size, name in largest]
 
 
 def max_active_users() -> int:

@@ -16,9 +16,10 @@ from django.utils import timezone
 from scheduling.engine.policy import Situation, waiting_reason
 from scheduling.errors import NotFound
 from scheduling.models import Dependency, Event, Job, Slide, User, Workflow
-from scheduling.selectors.queue import position_of, positions_in_queue, queues_served, scheduler_standing
+from scheduling.selectors.estimates import job_end
+from scheduling.selectors.queue import estimated_starts, position_of, positions_in_queue, queues_served, scheduler_standing
 from scheduling.selectors.times import iso
-from scheduling.states import UNFINISHED, JobState
+from scheduling.states import FINISHED_WORKFLOW, UNFINISHED, JobState
 
 _PROGRESS = Case(
     When(tiles_total__gt=0, then=Cast("tiles_processed", FloatField()) / Cast("tiles_total", FloatField())),
@@ -102,6 +103,7 @@ def workflow_body(workflow: Workflow) -> dict[str, Any]:
     """GET /workflow/{workflow_id}."""
     jobs = list(Job.objects.filter(workflow=workflow).order_by("id"))
     position = position_of(workflow.owner)
+    start = estimated_starts().get(workflow.owner_id) if position else None
     needs = _needs_of(jobs)
     reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position, needs, is_paused=workflow.paused)
     bodies = [job_body(job, reasons.get(job.pk), [need.job_id for need in needs.get(job.pk, ())]) for job in jobs]
@@ -110,7 +112,7 @@ def workflow_body(workflow: Workflow) -> dict[str, Any]:
         "user_id": workflow.owner.username,
         "status": workflow.status,
         "jobs": bodies,
-        **_common(workflow, position),
+        **_common(workflow, position, start),
         "progress": mean_progress(body["progress"] for body in bodies),
     }
 
@@ -154,6 +156,8 @@ def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> di
         "cache": job.cache,
         "cached": job.cached,
         "timeout_s": job.timeout_s,
+        "tiles_per_s": round(job.tiles_per_s, 3) if job.tiles_per_s and job.state == JobState.RUNNING else None,
+        "estimated_end": iso(job_end(job, timezone.now())),
     }
 
 
@@ -174,17 +178,19 @@ def workflow_rows(workflows: Sequence[Workflow]) -> list[dict[str, Any]]:
         .order_by()
     }
     positions = positions_in_queue()
-    return [_row(workflow, counts.get(workflow.pk, {}), sums.get(workflow.pk), positions.get(workflow.owner_id)) for workflow in workflows]
+    starts = estimated_starts() if any(workflow.owner_id in positions for workflow in workflows) else {}
+    common = {w.pk: _common(w, positions.get(w.owner_id), starts.get(w.owner_id)) for w in workflows}
+    return [_row(workflow, counts.get(workflow.pk, {}), sums.get(workflow.pk), common[workflow.pk]) for workflow in workflows]
 
 
-def _row(workflow: Workflow, counts: dict[str, int], sums: dict[str, Any] | None, position: tuple[int, int] | None) -> dict[str, Any]:
+def _row(workflow: Workflow, counts: dict[str, int], sums: dict[str, Any] | None, common: dict[str, Any]) -> dict[str, Any]:
     sums = sums or {"processed": 0, "total": 0, "branches": 0, "fraction": 0.0, "n": 1}
     return {
         "workflow_id": str(workflow.uuid),
         "user_id": workflow.owner.username,
         "status": workflow.status,
         "job_counts": {state.value: counts.get(state, 0) for state in JobState},
-        **_common(workflow, position),
+        **common,
         "progress": sums["fraction"] / sums["n"],
         "number": workflow.pk,
         "branches": sums["branches"],
@@ -201,7 +207,7 @@ def _job_counts(workflows: Sequence[Workflow]) -> dict[int, dict[str, int]]:
     return counts
 
 
-def _common(workflow: Workflow, position: tuple[int, int] | None) -> dict[str, Any]:
+def _common(workflow: Workflow, position: tuple[int, int] | None, start: datetime | None) -> dict[str, Any]:
     return {
         "name": workflow.name,
         "progress": 0.0,
@@ -210,6 +216,7 @@ def _common(workflow: Workflow, position: tuple[int, int] | None) -> dict[str, A
         "created_at": iso(workflow.created_at),
         "started_at": iso(workflow.started_at),
         "finished_at": iso(workflow.finished_at),
+        "estimated_start": None if workflow.status in FINISHED_WORKFLOW else iso(start),
     }
 
 

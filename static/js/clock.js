@@ -4,6 +4,7 @@ const listeners = new Set();
 
 export const now = () => Date.now() + offset;
 export const secondsSince = (text, end = null) => ((end ? Date.parse(end) : now()) - Date.parse(text)) / 1000;
+export const secondsUntil = (text) => Math.max(0, (Date.parse(text) - now()) / 1000);
 export const everySecond = (listener) => listeners.add(listener);
 export function setNow(text) { offset = Date.parse(text) - Date.now(); }
 

@@ -4,6 +4,7 @@ import "./create.js";
 import { everySecond, secondsSince } from "./clock.js";
 import { action, announce, attribute, bar, bootstrap, field, show, state, stateIcon, text } from "./dom.js";
 import { isFinished, lookOf, workflowLook } from "./looks.js";
+import { startsIn } from "./pace.js";
 import { Live } from "./socket.js";
 import { ago, count, duration, exact, percent, plural } from "./wording.js";
 
@@ -121,7 +122,7 @@ function showStanding() {
   text(field(node, "headline"), active ? "You are active" : place ? `You are number ${place.position} in the queue` : "You have no work");
   text(field(node, "detail"), active
     ? `since ${duration(secondsSince(active.since))} · ${plural(active.running, "job")} running, ${count(active.waiting)} waiting`
-    : place ? `of ${plural(queue.waiting.length, "waiting user")} · ${plural(place.jobs, "job")}`
+    : place ? `of ${plural(queue.waiting.length, "waiting user")} · ${plural(place.jobs, "job")}${startsIn(place.estimated_start)}`
       : `${queue.active.length} of ${plural(queue.max_concurrent_users, "slot")} taken`);
   text(field(node, "waiting"), `${plural(queue.waiting.length, "user")} waiting`);
   const slots = [...field(node, "slots").children];

@@ -1,9 +1,9 @@
 // The workflow page: job cards, lanes, summary and title bind to the live body; lists of events and files come as markup.
 import "./shell.js";
-import { everySecond, secondsSince } from "./clock.js";
+import { everySecond, secondsSince, secondsUntil } from "./clock.js";
 import { action, announce, attribute, bar, bootstrap, field, flash, show, state, stateIcon, text } from "./dom.js";
 import { isFinished, isRetryable, isUnfinished, jobLook, lookOf, workflowLook } from "./looks.js";
-import { jobRate, meanRate, observe } from "./pace.js";
+import { liveRate, meanRate, startsIn } from "./pace.js";
 import { Live } from "./socket.js";
 import { UNKNOWN, ago, count, duration, estimate, exact, percent, plural, rate } from "./wording.js";
 
@@ -29,8 +29,8 @@ function footOf(job) {
 function runningFoot(job) {
   if (job.tiles_total === null) return "planning";
   if (job.tiles_processed === job.tiles_total) return "writing results";
-  const pace = jobRate(job);
-  return pace === null ? "just started" : `${rate(pace)} · ${estimate((job.tiles_total - job.tiles_processed) / pace)} left`;
+  if (job.tiles_per_s === null || job.estimated_end === null) return "just started";
+  return `${rate(job.tiles_per_s)} · ${estimate(secondsUntil(job.estimated_end))} left`;
 }
 
 function bindCard(node, job) {
@@ -123,10 +123,11 @@ const totalOf = (jobs) => (jobs.some((job) => job.tiles_total === null) ? null :
 function bindTimes() {
   const ended = isFinished(body), total = totalOf(body.jobs), tiles = tilesOf(body.jobs);
   text(field(summary, "elapsed"), body.started_at ? duration(secondsSince(body.started_at, body.finished_at)) : "not started");
-  const live = body.jobs.filter((job) => job.state === "RUNNING").reduce((sum, job) => sum + (jobRate(job) || 0), 0);
-  const pace = ended || !live ? meanRate(tiles, body.started_at, body.finished_at) : live;
+  const pace = (!ended && liveRate(body.jobs)) || meanRate(tiles, body.started_at, body.finished_at);
   text(field(summary, "rate"), pace ? rate(pace) : UNKNOWN);
   text(field(summary, "left"), estimate(total !== null && pace && !body.paused ? (total - tiles) / pace : null));
+  text(field(document.getElementById("queued"), "queued"),
+    `${body.user_id} is number ${body.queue_position} of the waiting users; jobs start when a slot becomes free${startsIn(body.estimated_start)}.`);
   for (const job of body.jobs) if (job.state === "RUNNING") text(field(cards.get(job.id), "foot"), footOf(job));
 }
 
@@ -177,9 +178,7 @@ function bindHead(ended, left) {
   show(action(head, "retry"), body.jobs.some(isRetryable));
   action(head, "cancel").dataset.confirm =
     `Cancel “${body.name || "Workflow"}”? ${plural(left, "unfinished job")} will not run to the end; finished tiles are kept for a re-run.`;
-  const queued = document.getElementById("queued");
-  show(queued, body.queue_position !== null && !ended);
-  text(field(queued, "queued"), `${body.user_id} is number ${body.queue_position} of the waiting users; jobs start when a slot becomes free.`);
+  show(document.getElementById("queued"), body.queue_position !== null && !ended);
 }
 
 // ---- activity
@@ -209,7 +208,6 @@ new Live({ [topic]: `/workflow/${id}` }, (_, next, before) => {
   const old = jobs;
   body = next;
   jobs = new Map(body.jobs.map((job) => [job.id, job]));
-  body.jobs.forEach(observe);
   // Entries that a delta did not touch are the same objects.
   for (const job of body.jobs) if (old.get(job.id) !== job) bindCard(cards.get(job.id), job);
   document.querySelectorAll(".lane").forEach(bindLane);

@@ -45,6 +45,18 @@ def test_numbers_and_times_are_written_alike(new_page: NewPage) -> None:
     assert in_browser("plural", pairs) == [wording.plural(int(n), str(noun)) for n, noun in pairs]
 
 
+def test_paces_are_added_up_alike(new_page: NewPage) -> None:
+    page = new_page()
+    sign_in(page, "twin")
+    rates = [None, 0.5, 12.25]
+    jobs = [
+        [{"state": state.value, "tiles_per_s": first}, {"state": "RUNNING", "tiles_per_s": 2.0}] for state in JobState for first in rates
+    ]
+    jobs += [[{"state": "RUNNING", "tiles_per_s": None}], []]
+    assert page.evaluate(CALL, ["pace", "liveRate", [[entry] for entry in jobs]]) == [presenters.live_rate(entry) for entry in jobs]
+    assert page.evaluate(CALL, ["pace", "startsIn", [None, "2026-01-01T00:00:00.000000Z"]]) == ["", ", in about 5s"]
+
+
 def test_states_look_alike(new_page: NewPage) -> None:
     page = new_page()
     sign_in(page, "twin")

@@ -104,7 +104,10 @@ class Run:
     def _drain(self, installation: Installation, load: Load, watcher: Watcher) -> None:
         """Wait until everything has ended, or say what is stuck."""
         began = time.monotonic()
-        load.finish()
+        try:
+            load.finish()
+        except (AssertionError, TimeoutError) as error:
+            self.report.violations.append(f"the load could not be brought to its end: {error}")
         while left := _unfinished(installation):
             if time.monotonic() - began > DRAINED_WITHIN_S or watcher.idle_s() > MOVES_WITHIN_S:
                 self.report.violations += [f"stuck: {row}" for row in left]
@@ -117,13 +120,18 @@ class Run:
     # -- afterwards
 
     def _judge(self, installation: Installation, load: Load, watcher: Watcher) -> None:
-        evidence = collect(installation.product.port, load.submissions, installation.database, load.answers)
-        verdict = judge(load.submissions, evidence)
-        self.report.lost += verdict.lost
-        self.report.doubled += verdict.doubled
-        self.report.violations += [*verdict.violations, *load.problems]
+        try:
+            evidence = collect(installation.product.port, load.submissions, installation.database, load.answers)
+        except TimeoutError as error:
+            self.report.violations.append(f"the API does not answer any more: {error}")
+        else:
+            verdict = judge(load.submissions, evidence)
+            self.report.lost += verdict.lost
+            self.report.doubled += verdict.doubled
+            self.report.violations += verdict.violations
+            self.report.states = dict(Counter(job.state for job in evidence.jobs))
+        self.report.violations += load.problems
         self.report.load = summary(load.submissions)
-        self.report.states = dict(Counter(job.state for job in evidence.jobs))
         self.report.answers = dict(sorted(load.answers.counts.items()))
         self.report.ready = {str(status): count for status, count in sorted(watcher.ready.items())}
 

@@ -87,7 +87,7 @@ def busy_day() -> None:
     alice, bob = new_user("alice"), new_user("bob")
     leader = elected(max_active_users=1)
     needing = JobRequest(job_id="j3", branch="b2", job_type="SEGMENT_CELLS", depends_on=("j1",))
-    first = submit(alice, "j1 b1", "j2 b1", needing)
+    first = submit(alice, "j1 b1", "j2 b1", needing, "j4 b3")
     shared = submit(bob, "j1 b1", "j2 b1", branch_scope="user")
     leader.settle()
     leader.end(first, "j1", F, error="tile 3: it broke")
@@ -120,7 +120,7 @@ def running() -> list[Job]:
 def test_the_log_of_real_passes_breaks_no_rule_and_the_answer_says_what_was_checked() -> None:
     busy_day()
     code, text = verify("--finished")
-    assert (code, text) == (0, f"no rule is broken: {Event.objects.count()} events, 6 jobs, 2 users, 2 terms, 0 jobs unfinished\n")
+    assert (code, text) == (0, f"no rule is broken: {Event.objects.count()} events, 7 jobs, 2 users, 2 terms, 0 jobs unfinished\n")
 
 
 def test_every_start_within_the_log_breaks_no_rule() -> None:

@@ -148,6 +148,14 @@ def test_a_frame_for_a_socket_that_is_closing_is_dropped_and_no_error(server: Se
     eventually(lambda: server.call()[1]["sockets_outlived"] == 1, "the application to go on")
 
 
+def test_a_request_that_waited_on_its_connection_begins_with_a_context_of_its_own(server: Server) -> None:
+    request = "GET /{} HTTP/1.1\r\nHost: localhost\r\nConnection: {}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        wire.sendall("".join((request.format("first", "keep-alive"), request.format("second", "close"))).encode())
+        answers = b"".join(iter(lambda: wire.recv(2**16), b"")).decode()
+    assert answers.count('"inherited": ""') == 2, answers
+
+
 def test_limits_are_those_of_the_path() -> None:
     assert max_body_bytes(b"POST", b"/slide?x=1", 10**9) == 10**9 + 2**16
     assert max_body_bytes(b"POST", b"/slide", 1) == MAX_BODY_BYTES, "a path in JSON must fit"

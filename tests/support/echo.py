@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+from contextvars import ContextVar
 from typing import Any
 
 from workflowsite.handler import BODY
@@ -12,6 +13,8 @@ from workflowsite.handler import BODY
 CHUNK = bytes(2**20)
 sent = 0
 sockets_outlived = 0
+#: The request that a context belongs to.
+owner: ContextVar[str] = ContextVar("owner", default="")
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -43,11 +46,14 @@ async def _send_too_late(send: Any) -> None:
 async def _told(scope: dict[str, Any], receive: Any) -> dict[str, Any]:
     message = await receive()
     body, digest, size = scope["extensions"][BODY], hashlib.sha256(), 0
+    inherited = owner.get()
+    owner.set(scope["path"])
     while chunk := body.read(2**16):
         digest.update(chunk)
         size += len(chunk)
     return {
         "size": size,
+        "inherited": inherited,
         "sha256": digest.hexdigest(),
         "headers": {name.decode(): value.decode() for name, value in scope["headers"]},
         "messages": [len(message["body"]), message["more_body"]],

@@ -24,7 +24,11 @@ from scheduling.selectors.queue import queue_body
 
 _NOT_READY = OpenApiExample(
     "Not ready",
-    {"status": "unavailable", "down": ["workers"], "checks": {"database": "ok", "redis": "ok", "scheduler": "ok", "workers": "down"}},
+    {
+        "status": "unavailable",
+        "down": ["workers"],
+        "checks": {"database": "ok", "redis": "ok", "scheduler": "ok", "workers": "down", "disk": "ok"},
+    },
     response_only=True,
     status_codes=["503"],
 )
@@ -35,7 +39,7 @@ class QueueViewSet(Resource):
 
     @extend_schema(operation_id="queue_read", tags=["system"], responses={200: QueueBody, **refusals()})
     def retrieve(self, request: Request) -> Response:
-        """Active and waiting users, other users without their names, and the live workers."""
+        """Active and waiting users, other users without their names, and the live workers; for the staff also what files take."""
         return Response(queue_body(self.user))
 
 
@@ -73,7 +77,7 @@ class ReadyView(Open):
 
     @extend_schema(operation_id="readyz", tags=["system"], auth=[], responses={200: ReadyBody, 503: ReadyBody}, examples=[_NOT_READY])
     def get(self, request: Request) -> Response:
-        """200, or 503 with which of database, redis, scheduler and workers is down."""
+        """200, or 503 with which of database, redis, scheduler and workers is down, or `disk` with less than 1 GB free."""
         parts = readiness()
         down = [part for part, is_up in parts.items() if not is_up]
         checks = {part: "ok" if is_up else "down" for part, is_up in parts.items()}

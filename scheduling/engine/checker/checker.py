@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from scheduling.engine.checker import telling
 from scheduling.engine.checker.ending import judge_end
-from scheduling.engine.checker.facts import Facts, Job, Workflow
+from scheduling.engine.checker.facts import Facts, Gone, Job, Workflow
 from scheduling.engine.checker.judging import Rules, Violation
 from scheduling.engine.checker.rules import job_rules, leader_rules, user_rules, workflow_rules
 from scheduling.engine.checker.words import ABOUT_WORK, KNOWN, TRIMMED
@@ -114,12 +114,11 @@ class Checker:
         """The workflow of an event; made when it is new."""
         assert event.workflow is not None
         found: list[Violation] = []
-        is_met = event.workflow in self.facts.workflows
         workflow = self.facts.workflows.get(event.workflow)
-        if is_met and workflow is None:
-            return [_violation("settled", event, "its workflow has SUCCEEDED or was deleted, so nothing more was expected")], None
+        if isinstance(workflow, Gone):
+            return self._gone(event, workflow), None
         is_new = event.type == "workflow.submitted"
-        if is_met and is_new:
+        if workflow is not None and is_new:
             found.append(_violation("known-workflow", event, "the workflow was submitted before"))
         if workflow is None:
             if not is_new and not self.facts.is_partial:
@@ -127,10 +126,19 @@ class Checker:
             workflow = telling.adopt_workflow(self.facts, event)
         return found, workflow
 
+    def _gone(self, event: LogEvent, why: Gone) -> list[Violation]:
+        """What has SUCCEEDED may be deleted, once; nothing else happens to it."""
+        if event.type == "workflow.deleted" and why is Gone.SUCCEEDED and event.workflow is not None:
+            self.facts.workflows[event.workflow] = Gone.DELETED
+            return []
+        return [_violation("settled", event, f"its workflow {why.value}, so nothing more was expected")]
+
     def _of_job(self, event: LogEvent) -> list[Violation]:
         assert event.job is not None
         found: list[Violation] = []
         job = self.facts.jobs.get(event.job)
+        if isinstance(job, Gone):
+            return self._gone(event, job)
         if job is None:
             found, job = self._unknown_job(event)
         if job is not None:
@@ -140,8 +148,6 @@ class Checker:
         return found
 
     def _unknown_job(self, event: LogEvent) -> tuple[list[Violation], Job | None]:
-        if event.job in self.facts.jobs:
-            return [_violation("settled", event, "its workflow has SUCCEEDED or was deleted, so nothing more was expected")], None
         found, workflow = self._workflow(event)
         if workflow is None:
             return found, None

@@ -71,7 +71,7 @@ def status_told(workflow: Workflow) -> Iterator[Violation]:
 
 
 def _workflows(facts: Facts) -> Iterator[Workflow]:
-    return (workflow for workflow in facts.workflows.values() if workflow is not None)
+    return (workflow for workflow in facts.workflows.values() if isinstance(workflow, Workflow))
 
 
 def _at_end(rule: str, message: str, *, user: User, workflow: Workflow | None = None, job: Job | None = None) -> Violation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 from scheduling.states import UNFINISHED, JobState, WorkflowStatus
 
@@ -137,6 +138,13 @@ class Leader:
     drained_at: datetime | None = None
 
 
+class Gone(Enum):
+    """Why nothing more may happen to a workflow and its jobs, which is all that is kept of them."""
+
+    SUCCEEDED = "has SUCCEEDED"
+    DELETED = "was deleted"
+
+
 class Facts:
     """Everything that is known after the events so far.
 
@@ -146,9 +154,8 @@ class Facts:
     def __init__(self, *, is_partial: bool = False) -> None:
         self.is_partial = is_partial
         self.leader = Leader()
-        #: None: its workflow has SUCCEEDED or was deleted, so nothing more may happen to the job.
-        self.jobs: dict[str, Job | None] = {}
-        self.workflows: dict[str, Workflow | None] = {}
+        self.jobs: dict[str, Job | Gone] = {}
+        self.workflows: dict[str, Workflow | Gone] = {}
         self.users: dict[int, User] = {}
         self.lanes: dict[str, Lane] = {}
         #: Users who queue for a slot, by key.
@@ -252,8 +259,8 @@ class Facts:
         else:
             self.queue[user.key] = user
 
-    def settle(self, workflow: Workflow) -> None:
+    def settle(self, workflow: Workflow, why: Gone) -> None:
         """Nothing more may happen to this workflow: keep no more of it than that."""
         for job in workflow.jobs.values():
-            self.jobs[job.uuid] = None
-        self.workflows[workflow.uuid] = None
+            self.jobs[job.uuid] = why
+        self.workflows[workflow.uuid] = why

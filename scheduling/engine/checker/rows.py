@@ -44,13 +44,11 @@ def rows_agree(checker: Checker, rows: Collection[Row], newest: Newest) -> Itera
             told[job.uuid] = job.told
     for row in by_job.values():
         known = checker.facts.jobs.get(row.job)
-        if known is None and row.job not in checker.facts.jobs and checker.facts.is_partial:
+        if known is None and checker.facts.is_partial:
             continue
-        message = (
-            f"its row is {row.state}, the log {'has it ended as ' + known.state if known is not None else 'does not have it unfinished'}"
-        )
+        message = f"its row is {row.state}, the log has {'it ' + known.state if isinstance(known, Job) else 'no such unfinished job'}"
         suspects[row.job] = _violation(row.job, row.workflow, row.user, message)
-        told[row.job] = known.told if known is not None else checker.last_id
+        told[row.job] = known.told if isinstance(known, Job) else checker.last_id
     if suspects:
         ids = newest([(found.workflow or "", job) for job, found in suspects.items()])
         yield from (found for job, found in suspects.items() if ids.get(job, 0) <= told[job])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from scheduling.engine.checker.facts import Facts, Job, Leader, User, Workflow
+from scheduling.engine.checker.facts import Facts, Gone, Job, Leader, User, Workflow
 from scheduling.engine.record import LogEvent
 from scheduling.states import UNFINISHED, JobState, WorkflowStatus
 
@@ -38,8 +38,7 @@ def submit(facts: Facts, event: LogEvent, workflow: Workflow) -> None:
     assert event.job is not None
     data = event.data
     workflow.user.last_order = max(workflow.user.last_order, data["order"])
-    known = facts.jobs.get(event.job) or workflow.jobs.get(data["job_id"])
-    if known is not None:
+    if event.job in facts.jobs or data["job_id"] in workflow.jobs:
         return
     job = _new_job(facts, event, workflow, order=data["order"])
     job.needs, job.total = tuple(data["depends_on"]), data["tiles_total"]
@@ -126,7 +125,7 @@ def tell_workflow(facts: Facts, event: LogEvent, workflow: Workflow) -> None:
             facts.set_paused(workflow, event.at, paused=event.type == "workflow.paused")
     is_over = workflow.status is WorkflowStatus.SUCCEEDED or event.type == "workflow.deleted"
     if is_over and not any(job.state in UNFINISHED for job in workflow.jobs.values()):
-        facts.settle(workflow)
+        facts.settle(workflow, Gone.DELETED if event.type == "workflow.deleted" else Gone.SUCCEEDED)
 
 
 def adopt_workflow(facts: Facts, event: LogEvent) -> Workflow:

@@ -34,9 +34,12 @@ def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Cla
     """
     reasons = {claim.job: claim.reason for claim in claims}
     jobs = list(Job.objects.select_related(*_RELATED).filter(pk__in=reasons, state=JobState.PENDING).order_by("pk"))
+    # One object a workflow: the second start of a pass must see what the first has made of its status.
+    flows = {job.workflow_id: job.workflow for job in jobs}
     needs = needs_of(jobs)
     claimed: list[Claimed] = []
     for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True):
+        job.workflow = flows[job.workflow_id]
         try:
             inputs = _inputs_of(job, needs[job.pk])
         except registry.Unusable as error:
@@ -78,6 +81,7 @@ def _fail(lease: Lease, job: Job, epoch: int, error: str, now: datetime) -> None
     fields = {"epoch": epoch, "term": lease.term, "started_at": now, "claimed_at": now}
     if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.RUNNING, **fields):
         record([job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=error, term=lease.term, epoch=epoch)])
+        refresh_workflow(job.workflow, now, term=lease.term)
     end = End(job=job.pk, epoch=epoch, state=JobState.FAILED, tiles_processed=job.tiles_processed, tiles_total=None, error=error)
     end_jobs(lease, [end], now)
 

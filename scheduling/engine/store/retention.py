@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -17,6 +18,8 @@ from scheduling.states import FINISHED_WORKFLOW
 BATCH = 1000
 #: Transactions of one round.
 BATCHES = 20
+#: Between two of them, so that others get the locks they wait for.
+BREATH_S = 0.1
 
 Row = tuple[int, datetime, UUID | None]
 
@@ -38,7 +41,8 @@ class EventTrimmer:
         transaction: a reader of the log is never without the mark of what is missing.
         """
         mark: Event | None = None
-        for _ in range(batches):
+        for place in range(batches):
+            time.sleep(BREATH_S if place else 0.0)
             with lease.transaction():
                 rows = self._next(before)
                 mark = self._remove(lease, [row[0] for row in _removable(rows)], before, mark)

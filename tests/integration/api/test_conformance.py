@@ -12,12 +12,17 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from redis import Redis
 from rest_framework.test import APIClient
 
-from scheduling.models import Slide
+from scheduling.engine import presence
+from scheduling.models import Job, Slide
 from scheduling.states import JobState
 from tests.integration.api.conftest import JOBS, finish, publish
 
+HEARTBEAT = presence.Heartbeat(
+    name="w", queues=("cpu",), processes=2, state="idle", bundles=("x",), heartbeat="2026-01-02T03:04:05.000006Z", version="1"
+)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -45,7 +50,9 @@ def check(answer: Any, path: str, method: str = "get") -> None:
     assert not errors, errors
 
 
-def test_bodies_are_what_the_schema_says(alice: APIClient, submit: Callable[..., str], slide: Slide, settings: Any) -> None:
+def test_bodies_are_what_the_schema_says(
+    alice: APIClient, submit: Callable[..., str], slide: Slide, staff: APIClient, settings: Any
+) -> None:
     done, failed, waiting = submit(name="a"), submit(), submit(slide=str(slide.pk))
     full = {"depends_on": ["j1"], "cache": False, "timeout_s": 60}
     linked = submit([{**JOBS[0], "job_id": "j1"}, {**JOBS[1], "branch": "b2", **full}], cache=True)
@@ -60,7 +67,13 @@ def test_bodies_are_what_the_schema_says(alice: APIClient, submit: Callable[...,
     check(alice.post(f"/workflow/{failed}/retry"), "/workflow/{workflow_id}/retry", "post")
     check(alice.get("/slide"), "/slide")
     check(alice.get(f"/slide/{slide.pk}"), "/slide/{slide_id}")
+    presence.beat(Redis.from_url(settings.ENV.redis_url), HEARTBEAT)
     check(alice.get("/queue"), "/queue")
+    Job.objects.update(disk_bytes=5)
+    answer = staff.get("/queue")
+    check(answer, "/queue")
+    assert answer.json()["disk"]
+    assert answer.json()["workers"]
     check(alice.get("/job-types"), "/job-types")
     check(alice.get("/healthz"), "/healthz")
     check(alice.get("/readyz"), "/readyz")

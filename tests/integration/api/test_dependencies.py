@@ -29,7 +29,7 @@ def refusal(client: APIClient, *jobs: dict[str, Any]) -> Any:
 def test_dependencies_stand_in_the_body_with_why_the_job_waits(
     alice: APIClient, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduling.selectors.workflows.scheduler_alive", lambda: True)
+    monkeypatch.setattr("scheduling.selectors.workflows.scheduler_standing", lambda: (True, False))
     read = alice.get(f"/workflow/{submit([a_job('j1', 'b1', 'j2', 'j3'), a_job('j2', 'b2'), a_job('j3', 'b3')])}").json()
     assert [job["depends_on"] for job in read["jobs"]] == [["j2", "j3"], [], []]
     assert read["jobs"][0]["waiting_reason"] == "waiting for job j2"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.test import APIClient
 
 from scheduling.models import SchedulerLease
-from scheduling.selectors import health, workflows
+from scheduling.selectors import disk, health, workflows
 from tests.support.redis_server import RedisServer
 
 OPEN = ["/healthz", "/metrics", "/schema", "/docs", "/redoc"]
@@ -41,7 +43,8 @@ def test_readyz_names_what_is_down(redis_server: RedisServer, monkeypatch: pytes
     assert answer.json()["down"] == ["scheduler", "workers"]
     redis_server.kill()
     try:
-        assert Client().get("/readyz").json()["checks"] == {"database": "ok", "redis": "down", "scheduler": "down", "workers": "down"}
+        parts = {"database": "ok", "redis": "down", "scheduler": "down", "workers": "down", "disk": "ok"}
+        assert Client().get("/readyz").json()["checks"] == parts
         assert Client().get("/metrics").status_code == 200
     finally:
         redis_server.start()
@@ -50,6 +53,23 @@ def test_readyz_names_what_is_down(redis_server: RedisServer, monkeypatch: pytes
     monkeypatch.setattr(health, "workers", lambda: [{"name": "w", "processes": 2}])
     answer = Client().get("/readyz")
     assert (answer.status_code, answer.json()["status"], answer.json()["down"]) == (200, "ok", [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("free", "down"), [(999_999_999, ["disk"]), (1_000_000_000, []), (None, ["disk"])])
+def test_readyz_names_a_disk_that_is_nearly_full_or_away(monkeypatch: pytest.MonkeyPatch, free: int | None, down: list[str]) -> None:
+    def usage(path: Path) -> Any:
+        if free is None:
+            raise FileNotFoundError(path)
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    answer = Client().get("/readyz")
+    assert [part for part in answer.json()["down"] if part == "disk"] == down
+    assert answer.status_code == 503  # no scheduler leads here
+    text = Client().get("/metrics").content.decode()
+    assert ("workflow_disk_free_bytes" in text) == (free is not None)
+    assert f'workflow_up{{part="disk"}} {0.0 if down else 1.0}' in text
 
 
 @pytest.mark.django_db
@@ -78,6 +98,7 @@ def test_metrics_count_jobs_and_workflows(alice: APIClient, submit: Callable[...
     assert samples["workflow_workflows", "ACCEPTED"] == 1
     assert samples["workflow_waiting_users",] == 1
     assert samples["workflow_oldest_pending_seconds",] >= 0
+    assert samples["workflow_disk_free_bytes",] > 0
     assert ("workflow_rate_limit_refused_total",) in samples
 
 

@@ -7,15 +7,24 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 from redis import Redis
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import Inbox
-from scheduling.models import SchedulerLease, User
+from scheduling.models import Job, SchedulerLease, User
 from scheduling.selectors import queue
-from tests.integration.working import lead, new_user, submit
+from scheduling.selectors.disk import DiskUse
+from scheduling.version import code_version
+from tests.integration.working import lead, new_slide, new_user, submit
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What files take is not remembered from another test."""
+    monkeypatch.setattr(queue, "disk_use", DiskUse())
 
 
 @pytest.fixture
@@ -27,7 +36,7 @@ def redis() -> Redis:
 def heartbeat(name: str = "cpu@host", **changes: Any) -> presence.Heartbeat:
     """A worker that lives."""
     base = {"queues": ("cpu",), "processes": 2, "state": "idle", "bundles": (), "heartbeat": "2026-01-02T03:04:05.000006Z"}
-    return presence.Heartbeat(name=name, **{**base, **changes})
+    return presence.Heartbeat(name=name, **{**base, "version": code_version(), **changes})
 
 
 @pytest.fixture
@@ -43,13 +52,41 @@ def house() -> list[User]:
 
 def test_the_queue_shows_each_user_only_their_own_name(house: list[User]) -> None:
     found = queue.queue_body(house[2])
-    assert list(found) == ["active", "waiting", "max_concurrent_users", "workers"]
-    assert [list(row) for row in found["active"]] == [["user_id", "since", "running", "waiting"]] * 2
+    assert list(found) == ["active", "waiting", "max_concurrent_users", "workers", "draining", "disk"]
+    assert [list(row) for row in found["active"]] == [["user_id", "since", "running", "waiting", "disk_bytes"]] * 2
     assert [(row["user_id"], row["running"], row["waiting"]) for row in found["active"]] == [(None, 2, 1), (None, 1, 2)]
-    assert [list(row) for row in found["waiting"]] == [["user_id", "position", "since", "jobs"]] * 2
+    assert [list(row) for row in found["waiting"]] == [["user_id", "position", "since", "jobs", "estimated_start", "disk_bytes"]] * 2
     assert [(row["user_id"], row["position"], row["jobs"]) for row in found["waiting"]] == [("carol", 1, 3), (None, 2, 3)]
     assert found["waiting"][0]["since"] < found["waiting"][1]["since"]
-    assert (found["max_concurrent_users"], found["workers"]) == (3, [])
+    assert (found["max_concurrent_users"], found["workers"], found["draining"]) == (3, [], False)
+
+
+def test_the_queue_says_when_the_work_runs_out(house: list[User]) -> None:
+    SchedulerLease.objects.update(is_draining=True)
+    found = queue.queue_body(house[2])
+    assert (found["draining"], [row["estimated_start"] for row in found["waiting"]]) == (True, [None, None])
+
+
+def test_only_staff_see_what_the_files_of_all_users_take(house: list[User]) -> None:
+    alice, bob, carol, _ = house
+    Job.objects.filter(owner=alice).update(disk_bytes=100)
+    Job.objects.filter(owner=carol, job_id="j1").update(disk_bytes=50)
+    new_slide(carol, "up.tif", size_bytes=1000, is_upload=True)
+    new_slide(carol, "shelf.tif", size_bytes=10**6)
+    new_slide(bob, "gone.tif", size_bytes=10**6, is_upload=True, deleted_at=timezone.now())
+    found = queue.queue_body(new_user("stefanie", is_staff=True))
+    assert found["disk"] == [{"user_id": "carol", "bytes": 1050}, {"user_id": "alice", "bytes": 300}]
+    assert [row["disk_bytes"] for row in [*found["active"], *found["waiting"]]] == [300, 0, 1050, 0]
+    other = queue.queue_body(alice)
+    assert (other["disk"], {row["disk_bytes"] for row in [*other["active"], *other["waiting"]]}) == (None, {None})
+
+
+def test_disk_use_is_added_up_now_and_then_alone(house: list[User], django_assert_num_queries: Any) -> None:
+    use = DiskUse()
+    Job.objects.filter(owner=house[0]).update(disk_bytes=7)
+    assert use.by_user() == {house[0].pk: 21}
+    with django_assert_num_queries(0):
+        assert use.by_user() == {house[0].pk: 21}
 
 
 def test_staff_see_all_names(house: list[User]) -> None:
@@ -58,7 +95,7 @@ def test_staff_see_all_names(house: list[User]) -> None:
 
 
 def test_the_queue_costs_the_same_however_long_it_is(house: list[User], django_assert_max_num_queries: Any) -> None:
-    with django_assert_max_num_queries(2):
+    with django_assert_max_num_queries(6):
         queue.queue_body(house[0])
 
 
@@ -83,6 +120,12 @@ def test_live_workers_are_shown_with_what_they_say_of_themselves(redis: Redis) -
         ("b@host", ["cpu", "gpu"], "running"),
     ]
     assert queue.queues_served() == {"cpu", "gpu"}
+
+
+def test_a_worker_of_another_version_is_shown_as_one(redis: Redis) -> None:
+    presence.beat(redis, heartbeat("old@host", version="0.0.1+000000000000", bundles=("x", "y")))
+    [worker] = queue.workers()
+    assert (worker["state"], worker["version"], worker["bundles"]) == ("other version", "0.0.1+000000000000", 2)
 
 
 def test_without_redis_there_are_no_workers_and_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_long_time_is_thinned_evenly_and_keeps_the_newest(at_most: int) -> Non
     found = steps(0, 240, at_most)
     assert len(found) == min(at_most, 240)
     assert found[-1] == 239
-    gaps = {later - earlier for earlier, later in zip(found, found[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in itertools.pairwise(found)}
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 

@@ -190,5 +190,6 @@ class Reference:
         if len(self.in_state(R)) < self.max_workers:
             idle = [job.key for job in self.in_state(P) if job.user in self.slots and self.is_head(job)]
             assert not idle, f"jobs {idle} could run"
-        assert all(self.has_work(user) for user in self.slots), "a slot is held for nothing"
+        at_work = {job.user for job in self.in_state(R)}
+        assert all(self.has_work(user) or user in at_work for user in self.slots), "a slot is held for nothing"
         assert len(self.slots) == min(self.max_users, self.max_workers) or not self.queue, "a slot is free and somebody waits"

@@ -254,6 +254,15 @@ def test_progress_is_written_in_one_statement_and_only_for_the_claim_that_made_i
     assert [job_of(workflow, job_id).tiles_processed for job_id in ("j1", "j2", "j3")] == [5, 0, 1]
 
 
+def test_the_pace_of_running_jobs_goes_with_their_progress(leader: Leader) -> None:
+    workflow = submit(new_user(), "j1 a", "j2 b")
+    Job.objects.update(tiles_per_s=9.0)  # of an earlier attempt
+    entries = [Entry(claimed=claimed) for claimed in leader.look().claimed]
+    entries[0].tiles_per_s = 2.5
+    save_progress(entries)
+    assert [job_of(workflow, job_id).tiles_per_s for job_id in ("j1", "j2")] == [2.5, None]
+
+
 def test_progress_of_nobody_needs_no_statement(django_assert_num_queries: object) -> None:
     with django_assert_num_queries(0):  # type: ignore[operator]
         save_progress([])

@@ -16,7 +16,7 @@ from scheduling.engine.store.claims import take_over_jobs
 from scheduling.jobtypes import registry
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.models import Event, Job, SchedulerLease
-from tests.integration.store.test_loop import House, house  # noqa: F401  (a fixture)
+from tests.integration.store.house import House
 from tests.integration.working import S, job_of, lead, new_slide, new_user, states, status, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +96,7 @@ def test_a_job_does_not_finish_before_it_started_when_the_clock_goes_back() -> N
     assert job_of(workflow).finished_at == later
 
 
-def test_an_error_text_that_no_database_takes_fails_its_job_and_not_the_scheduler(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_an_error_text_that_no_database_takes_fails_its_job_and_not_the_scheduler(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def carry_out(order: Bundle, settings: WorkerSettings, **_: object) -> Outcome:
         failure = Failure(message="bad \0 and \udcff", traceback="\0\udcff", tile=0, is_final=True)
         return Outcome(bundle=order.id, job=order.spec.id, epoch=order.epoch, failure=failure)
@@ -108,7 +108,7 @@ def test_an_error_text_that_no_database_takes_fails_its_job_and_not_the_schedule
     assert job_of(workflow).error == "Tile 0: bad � and \\udcff"
 
 
-def test_garbage_in_the_inbox_is_counted_and_the_work_goes_on(house: House) -> None:  # noqa: F811
+def test_garbage_in_the_inbox_is_counted_and_the_work_goes_on(house: House) -> None:
     workflow = submit(new_user())
     house.step()
     name = f"inbox:{house.lease.term}"
@@ -120,7 +120,7 @@ def test_garbage_in_the_inbox_is_counted_and_the_work_goes_on(house: House) -> N
     assert house.inbox.counters()["unreadable_outcomes"] >= 2
 
 
-def test_tiles_that_cannot_be_removed_do_not_end_the_scheduler(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_tiles_that_cannot_be_removed_do_not_end_the_scheduler(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(data_dir: Path, digest: str) -> None:
         raise PermissionError("read-only file system")
 
@@ -130,7 +130,7 @@ def test_tiles_that_cannot_be_removed_do_not_end_the_scheduler(house: House, mon
     assert states(workflow) == {"j1": S, "j2": S}
 
 
-def test_a_leader_whose_commit_seemed_to_fail_carries_the_job_to_its_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_leader_whose_commit_seemed_to_fail_carries_the_job_to_its_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     workflow = submit(new_user())
     take_on, asked = SchedulerLoop._take_on, []
 

@@ -36,6 +36,7 @@ def left() -> int:
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "BREATH_S", 0.0)
 
 
 def test_a_round_removes_what_is_too_old_and_tells_how_much() -> None:

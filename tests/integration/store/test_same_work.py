@@ -20,7 +20,7 @@ from scheduling.models import Event, Job, Slide, User, Workflow
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_delete, workflow_retry
 from scheduling.slides.reader import fingerprint
 from scheduling.slides.synthetic import write_sample
-from tests.integration.store.test_loop import House, house  # noqa: F401  (a fixture)
+from tests.integration.store.house import House
 from tests.integration.working import job_of, new_slide, new_user, states, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def alice() -> User:
 
 
 @pytest.fixture(autouse=True)
-def _one_data_dir(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def _one_data_dir(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The services look where the house is."""
     monkeypatch.setattr(settings, "DATA_DIR", house.data_dir)
 
@@ -61,7 +61,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
-def slide_of(owner: User, house: House, sample: Path) -> Slide:  # noqa: F811
+def slide_of(owner: User, house: House, sample: Path) -> Slide:
     """The sample as this user's slide."""
     folder = house.data_dir / "slides"
     folder.mkdir(exist_ok=True)
@@ -76,13 +76,13 @@ def mask(slide: Slide, job_id: str = "j1", branch: str = "b1", **fields: Any) ->
     return JobRequest(job_id=job_id, branch=branch, job_type="TISSUE_MASK", slide=slide.pk, **fields)
 
 
-def files_of(house: House, workflow: Workflow, job_id: str = "j1") -> dict[str, bytes]:  # noqa: F811
+def files_of(house: House, workflow: Workflow, job_id: str = "j1") -> dict[str, bytes]:
     """The job's published files."""
     folder = house.data_dir / "results" / str(job_of(workflow, job_id).uuid)
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
-def kinds(house: House, job: Job) -> list[Kind]:  # noqa: F811
+def kinds(house: House, job: Job) -> list[Kind]:
     """Of the bundles sent for a job."""
     return [bundle.kind for bundle in house.pool.sent if bundle.spec.id == str(job.uuid)]
 
@@ -92,7 +92,7 @@ def finished(workflow: Workflow, job_id: str = "j1") -> Event:
     return Event.objects.get(type="job.finished", job_uuid=job_of(workflow, job_id).uuid)
 
 
-def run_one(house: House, owner: User, request: JobRequest) -> Workflow:  # noqa: F811
+def run_one(house: House, owner: User, request: JobRequest) -> Workflow:
     """Submit it and see it end well."""
     workflow = submit(owner, request)
     house.finish()
@@ -100,7 +100,7 @@ def run_one(house: House, owner: User, request: JobRequest) -> Workflow:  # noqa
     return workflow
 
 
-def test_the_same_work_again_is_answered_from_what_is_there_and_needs_no_slide(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_the_same_work_again_is_answered_from_what_is_there_and_needs_no_slide(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     first = run_one(house, alice, mask(slide))
     (house.data_dir / slide.path).unlink()
@@ -119,7 +119,7 @@ def test_the_same_work_again_is_answered_from_what_is_there_and_needs_no_slide(h
     assert done.disk_bytes > again.disk_bytes == sum(artifact["size"] for artifact in again.artifacts)
 
 
-def test_defaults_written_out_are_the_same_work_and_another_parameter_is_another(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_defaults_written_out_are_the_same_work_and_another_parameter_is_another(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     run_one(house, alice, mask(slide))
     same = run_one(house, alice, mask(slide, parameters={"method": "saturation", "dilate_um": 16}))
@@ -127,7 +127,7 @@ def test_defaults_written_out_are_the_same_work_and_another_parameter_is_another
     assert [job_of(flow).cached for flow in (same, other)] == [True, False]
 
 
-def test_work_of_another_owner_is_never_taken(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_work_of_another_owner_is_never_taken(house: House, alice: User, sample: Path) -> None:
     bob = new_user("bob")
     first = run_one(house, alice, mask(slide_of(alice, house, sample)))
     second = run_one(house, bob, mask(slide_of(bob, house, sample)))
@@ -147,7 +147,7 @@ def test_a_changed_resolution_or_a_newer_job_type_is_other_work(
     assert [job_of(flow).cached for flow in (newer, finer)] == [False, False]
 
 
-def test_a_job_that_forbids_it_neither_takes_nor_gives(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:  # noqa: F811
+def test_a_job_that_forbids_it_neither_takes_nor_gives(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:
     slide = slide_of(alice, house, sample)
     first = run_one(house, alice, mask(slide, cache=False))
     assert not (house.data_dir / "tiles" / job_of(first).digest).exists(), "tiles that serve nobody were kept"
@@ -157,13 +157,13 @@ def test_a_job_that_forbids_it_neither_takes_nor_gives(house: House, alice: User
     assert len(computed) == 3 * (job_of(first).tiles_total or 0)
 
 
-def test_nothing_simulated_is_answered_from_a_store(house: House, alice: User) -> None:  # noqa: F811
+def test_nothing_simulated_is_answered_from_a_store(house: House, alice: User) -> None:
     flows = [run_one(house, alice, JobRequest(job_id="j1", branch="b", job_type="SEGMENT_CELLS")) for _ in range(2)]
     assert [job_of(flow).cached for flow in flows] == [False, False]
     assert list((house.data_dir / "tiles").iterdir()) == []
 
 
-def test_a_branch_of_mask_and_segmentation_is_answered_again_as_a_whole(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_a_branch_of_mask_and_segmentation_is_answered_again_as_a_whole(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     cells = JobRequest(job_id="j2", branch="b1", job_type="SEGMENT_CELLS", slide=slide.pk)
     first = submit(alice, mask(slide), cells)
@@ -175,7 +175,7 @@ def test_a_branch_of_mask_and_segmentation_is_answered_again_as_a_whole(house: H
     assert files_of(house, first, "j2") == files_of(house, second, "j2")
 
 
-def test_damaged_results_are_made_from_the_kept_tiles(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:  # noqa: F811
+def test_damaged_results_are_made_from_the_kept_tiles(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:
     slide = slide_of(alice, house, sample)
     first = run_one(house, alice, mask(slide))
     right = files_of(house, first)
@@ -185,7 +185,7 @@ def test_damaged_results_are_made_from_the_kept_tiles(house: House, alice: User,
     assert (job_of(second).cached, files_of(house, second), computed) == (False, right, [])
 
 
-def test_equal_jobs_at_the_same_time_help_each_other(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:  # noqa: F811
+def test_equal_jobs_at_the_same_time_help_each_other(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:
     slide = slide_of(alice, house, sample)
     workflow = submit(alice, mask(slide, "j1", "a"), mask(slide, "j2", "b"))
     house.finish()
@@ -196,7 +196,7 @@ def test_equal_jobs_at_the_same_time_help_each_other(house: House, alice: User, 
 
 
 def test_a_failed_real_job_goes_on_from_its_tiles_when_it_is_retried(
-    house: House,  # noqa: F811
+    house: House,
     alice: User,
     sample: Path,
     computed: list[tuple[str, int]],
@@ -223,7 +223,7 @@ def test_a_failed_real_job_goes_on_from_its_tiles_when_it_is_retried(
     assert {tile for _, tile in computed} == set(range(job_of(workflow).tiles_total or 0)) - kept
 
 
-def test_a_tile_damaged_before_finishing_is_made_again_and_the_job_succeeds(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_a_tile_damaged_before_finishing_is_made_again_and_the_job_succeeds(house: House, alice: User, sample: Path) -> None:
     workflow = submit(alice, mask(slide_of(alice, house, sample)))
     damaged: list[int] = []
 
@@ -241,7 +241,7 @@ def test_a_tile_damaged_before_finishing_is_made_again_and_the_job_succeeds(hous
     assert finished(workflow).data["index_sha256"] == index_digest([[0, job_of(workflow).tiles_total]])
 
 
-def test_deleting_one_workflow_leaves_the_other_its_results_and_the_tiles(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_deleting_one_workflow_leaves_the_other_its_results_and_the_tiles(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     first, second = (run_one(house, alice, mask(slide)) for _ in range(2))
     files, tiles = files_of(house, second), house.data_dir / "tiles" / job_of(second).digest
@@ -257,7 +257,7 @@ def test_deleting_one_workflow_leaves_the_other_its_results_and_the_tiles(house:
 
 
 def test_deleting_a_workflow_does_not_harm_a_job_of_the_same_work_that_runs(
-    house: House,  # noqa: F811
+    house: House,
     alice: User,
     sample: Path,
     computed: list[tuple[str, int]],
@@ -276,7 +276,7 @@ def test_deleting_a_workflow_does_not_harm_a_job_of_the_same_work_that_runs(
     assert len(tiles) == len(set(tiles)) == job_of(second).tiles_total
 
 
-def test_a_folder_discarded_at_the_moment_of_a_claim_is_planned_again(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_a_folder_discarded_at_the_moment_of_a_claim_is_planned_again(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     first = run_one(house, alice, mask(slide))
     second = submit(alice, mask(slide, parameters={}))
@@ -295,7 +295,7 @@ def test_a_folder_discarded_at_the_moment_of_a_claim_is_planned_again(house: Hou
     assert not job_of(second).cached
 
 
-def test_housekeeping_keeps_the_tiles_of_work_that_may_be_asked_for_again(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_housekeeping_keeps_the_tiles_of_work_that_may_be_asked_for_again(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     kept = run_one(house, alice, mask(slide))
     tiles = house.data_dir / "tiles"
@@ -309,7 +309,7 @@ def test_housekeeping_keeps_the_tiles_of_work_that_may_be_asked_for_again(house:
     assert (tiles / job_of(kept).digest).exists()
 
 
-def test_jobs_of_the_same_work_begin_in_different_places(house: House, alice: User, sample: Path) -> None:  # noqa: F811
+def test_jobs_of_the_same_work_begin_in_different_places(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     submit(alice, *(mask(slide, f"j{n}", f"b{n}") for n in range(4)))
     house.step()

@@ -20,6 +20,7 @@ from scheduling.engine.store import samples
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.models import Event, Job, MetricSample
 from scheduling.services.workflows import workflow_cancel
+from tests.integration.store.house import House
 from tests.integration.store.test_query_plans import leader, statements, walks_among
 from tests.integration.working import Leader, lead, new_user, submit
 from tests.support.inline_pool import InlinePool
@@ -84,6 +85,20 @@ def test_a_sample_shows_the_interval_since_the_one_before(bench: Bench) -> None:
     again = bench.sample()
     assert (again["tiles_per_s"], again["worker_s"], again["ended"]) == (0.0, {"cpu": 0.0}, {})
     assert (again["stale_outcomes"], again["lost_bundles"]) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_leaders_loop_samples_what_it_does(house: House) -> None:
+    house.loop._sampler = Sampler(house.lease, house.inbox, house.pool, every_s=0.0)
+    house.step()
+    submit(new_user(), "j1", "k1 b2")
+    house.finish()
+    house.step(2)
+    taken = list(MetricSample.objects.order_by("pk").values_list("data", flat=True))
+    assert sum(data["ended"].get("SUCCEEDED", 0) for data in taken) == 2
+    assert sum(data["tiles_per_s"] * data["interval_s"] for data in taken) == pytest.approx(40, rel=0.1)
+    assert sum(data["worker_s"].get("cpu", 0.0) for data in taken) > 0
+    assert {data["workers"] for data in taken} == {1}
 
 
 def test_no_sample_is_taken_before_its_time(bench: Bench) -> None:

@@ -13,13 +13,14 @@ from dashboard.rows import Standing
 
 NOW = datetime(2026, 1, 2, 3, 5, 5, tzinfo=UTC)
 STARTED = "2026-01-02T03:04:05.000000Z"
+MEASURED = {"started_at": STARTED, "tiles_per_s": 0.1, "estimated_end": "2026-01-02T03:07:25.000000Z"}
 
 
 def job(**changes: Any) -> dict[str, Any]:
     plain = {
         "job_id": "j1", "branch": "b", "job_type": "TISSUE_MASK", "state": "PENDING", "tiles_total": 20, "tiles_processed": 0, "progress": 0.0,
         "id": "x", "attempt": 1, "waiting_reason": None, "error": None, "warnings": [], "slide": None, "started_at": None, "finished_at": None,
-        "depends_on": [],
+        "depends_on": [], "tiles_per_s": None, "estimated_end": None,
     }  # fmt: skip
     return plain | changes
 
@@ -49,9 +50,11 @@ def test_each_state_has_its_own_look(changes: dict[str, Any], look: str) -> None
     [
         ({"waiting_reason": "behind job j0 in branch b"}, "behind job j0 in branch b"),
         ({"state": "RUNNING", "tiles_total": None, "started_at": STARTED}, "planning"),
-        ({"state": "RUNNING", "tiles_processed": 6, "started_at": STARTED}, "0.1 tiles/s · about 2m 30s left"),
+        ({"state": "RUNNING", "tiles_processed": 6, **MEASURED}, "0.1 tiles/s · about 2m 30s left"),
+        ({"state": "RUNNING", "tiles_processed": 6, "attempt": 2, **MEASURED}, "0.1 tiles/s · about 2m 30s left"),
+        ({"state": "RUNNING", "tiles_processed": 6, "tiles_per_s": 57.4, "estimated_end": STARTED}, "57 tiles/s · about 5s left"),
         ({"state": "RUNNING", "tiles_processed": 20, "started_at": STARTED}, "writing results"),
-        ({"state": "RUNNING", "tiles_processed": 6, "attempt": 2, "started_at": STARTED}, "just started"),
+        ({"state": "RUNNING", "tiles_processed": 6, "started_at": STARTED}, "just started"),
         ({"state": "SUCCEEDED", "started_at": STARTED, "finished_at": "2026-01-02T03:04:26.000000Z"}, "took 21s"),
         ({"state": "FAILED", "started_at": STARTED, "finished_at": "2026-01-02T03:04:26.000000Z"}, "failed after 21s"),
         ({"state": "CANCELLED", "error": "job j0 failed"}, "job j0 failed"),
@@ -76,13 +79,34 @@ def test_an_active_user_sees_own_work_and_slot() -> None:
     assert found.slots == ["taken", "mine", "free"]
 
 
-def test_a_waiting_user_sees_the_position() -> None:
+@pytest.mark.parametrize(("start", "told"), [(None, ""), ("2026-01-02T03:06:05.000000Z", ", in about 1m 00s"), (STARTED, ", in about 5s")])
+def test_a_waiting_user_sees_the_position(start: str | None, told: str) -> None:
     waiting = [
-        {"user_id": None, "position": 1, "since": STARTED, "jobs": 3},
-        {"user_id": "amelie", "position": 2, "since": STARTED, "jobs": 1},
+        {"user_id": None, "position": 1, "since": STARTED, "jobs": 3, "estimated_start": None},
+        {"user_id": "amelie", "position": 2, "since": STARTED, "jobs": 1, "estimated_start": start},
     ]
     found = standing(queue([], waiting))
-    assert (found.headline, found.detail) == ("You are number 2 in the queue", "of 2 waiting users · 1 job")
+    assert (found.headline, found.detail) == ("You are number 2 in the queue", f"of 2 waiting users · 1 job{told}")
+
+
+def page(*jobs: dict[str, Any], **changes: Any) -> presenters.WorkflowPage:
+    body = {"status": "RUNNING", "paused": False, "started_at": STARTED, "finished_at": None, "user_id": "amelie", "queue_position": None}
+    return presenters.WorkflowPage(body={**body, "estimated_start": None, "jobs": jobs, **changes}, number=1, now=NOW)
+
+
+def test_a_workflow_goes_at_the_pace_of_its_running_jobs_else_at_its_mean() -> None:
+    fast, slow = job(state="RUNNING", tiles_processed=5, tiles_per_s=1.5), job(state="RUNNING", tiles_processed=5, tiles_per_s=0.5)
+    ended = job(state="SUCCEEDED", tiles_processed=20, tiles_per_s=None)
+    assert (page(fast, slow, ended).rate, page(fast, slow, ended).time_left) == (2.0, "about 15s")
+    assert page(ended, job()).rate == pytest.approx(20 / 60)
+    assert page(fast, paused=True).time_left == "not known yet"
+    assert page(fast, finished_at="2026-01-02T03:04:15.000000Z", status="SUCCEEDED").rate == 0.5
+
+
+def test_a_waiting_workflow_says_when_it_will_start_if_that_is_known() -> None:
+    waits = "amelie is number 2 of the waiting users; jobs start when a slot becomes free"
+    assert page(queue_position=2).queued_text == f"{waits}."
+    assert page(queue_position=2, estimated_start="2026-01-02T03:06:05.000000Z").queued_text == f"{waits}, in about 1m 00s."
 
 
 def test_a_user_without_work_is_told_so() -> None:

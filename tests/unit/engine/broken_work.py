@@ -313,6 +313,15 @@ def a_job_goes_on_after_its_workflow_succeeded() -> Story:
     return story
 
 
+@broken("settled")
+def a_workflow_is_deleted_twice() -> Story:
+    story, flow = told()
+    ended(story, flow["a"])
+    for _ in range(2):
+        story.write("workflow.deleted", user=1, workflow=flow.uuid)
+    return story
+
+
 @broken("all-finished")
 def a_job_is_lost() -> Story:
     story, flow = told("a x", "b x")

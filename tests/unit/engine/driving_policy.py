@@ -100,6 +100,7 @@ class Crowd:
     # -- the leader's look
 
     def _pass(self) -> bool:
+        self.story.wait(0.01)
         for job in list(self.yielding.values()):
             self._end(job, "back")
         decisions = decide(self._snapshot(), self.limits, self.story.now)
@@ -116,7 +117,7 @@ class Crowd:
         for user in decisions.requeue:
             self.story.requeue(user)
         for user in decisions.admit:
-            self.story.admit(user)
+            self.story.admit(user, after_s=0.0)
 
     def _claim(self, job: ToldJob) -> None:
         needs = [job.flow[name].state for name in job.needs]

@@ -86,9 +86,9 @@ class Story:
         self.term += 1
         self.write("leader.elected", term=self.term, data={"holder": "h", **self.limits, **data})
 
-    def admit(self, user: int, **data: Any) -> None:
+    def admit(self, user: int, *, after_s: float = 1.0, **data: Any) -> None:
         """The user gets a slot."""
-        self.wait()
+        self.wait(after_s)
         told = {"since": self.now.isoformat(), "waited_since": self.queue.pop(user, self.now).isoformat(), **data}
         self.write("user.admitted", user=user, term=self.term, reason="longest waiting", data=told)
         self.slots[user] = self.now

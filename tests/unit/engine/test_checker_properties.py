@@ -56,9 +56,10 @@ def test_the_end_of_a_right_log_is_right_at_face_value(
 def test_the_loss_of_an_event_is_found(happened: list[tuple[str, int]], limited: dict[str, float], data: st.DataObject) -> None:
     events = log_of(happened, limited)
     lost = data.draw(st.sampled_from([event for event in events if event.type not in SILENT]))
-    after = next((event.type for event in events if event.job == lost.job and event.id > lost.id), "")
-    # A claim that changed nothing before the next one took its place leaves no trace.
+    after = next((event.type for event in events if event.job == lost.job and event.id > lost.id and event.epoch), "")
+    # A claim that changed nothing before the next one took its place leaves no trace, nor does a leader who did nothing.
     assume({lost.type, after} != {"job.taken_over"})
+    assume(lost.type != "leader.elected" or any(event.term == lost.term for event in events if event is not lost))
     rest = renumbered([event for event in events if event is not lost])
     assert check(rest), str(lost)
 
@@ -83,6 +84,8 @@ def test_two_events_of_one_job_in_the_wrong_order_are_found(
     mine = [i for i, event in enumerate(events) if event.job == job]
     place = data.draw(st.integers(0, len(mine) - 2))
     first, second = mine[place], mine[place + 1]
+    # A request to end is the web process's, a take-over the leader's: either may come first.
+    assume({events[first].type, events[second].type} != {"job.taken_over", "job.cancel_requested"})
     swapped = list(events)
     swapped[first], swapped[second] = events[second], events[first]
     assert check(renumbered(swapped)), f"{events[first]} {events[second]}"

@@ -49,7 +49,8 @@ def at_most_max_users(facts: Facts, event: LogEvent, user: User) -> str | None:
 def fifo_of_admission(facts: Facts, event: LogEvent, user: User) -> str | None:
     """The user who has waited longest is admitted first (equal times: the lower key).
 
-    A user of whom the log learned within the last second is passed over without blame: the leader may not have seen that commit.
+    A user of whom the log learned within the last second is passed over without blame, since the leader may not have seen that
+    commit; so is one whose tenure ended in the same look, who stands behind those that made it end.
     """
     if user.waiting_since is None:
         return None
@@ -64,7 +65,10 @@ def fifo_of_admission(facts: Facts, event: LogEvent, user: User) -> str | None:
 
 
 def _is_seen(user: User, event: LogEvent) -> bool:
-    return user.told_waiting_at is None or user.told_waiting_at < event.at - SKEW
+    """Whether the user waited already when the leader looked at the queue."""
+    if user.told_waiting_at is None:  # sent back by a leader, perhaps in this very look
+        return user.waiting_since != datetime.fromisoformat(event.data["since"])
+    return user.told_waiting_at < event.at - SKEW
 
 
 @user_rules.on("user.released")
@@ -91,7 +95,8 @@ def tenure_is_over(facts: Facts, event: LogEvent, user: User) -> str | None:
         held_s = (since - user.slot_since).total_seconds()
         if tenure_s <= 0 or held_s < tenure_s - SKEW.total_seconds():
             return f"the slot was held for {held_s:.3f} s of {tenure_s:g} s" if tenure_s > 0 else "slots have no tenure"
-    waiting = sum(other.waiting_since != since for other in facts.queue.values())
+    # Who was sent back in the same look does not count: told by the leader, since the same moment.
+    waiting = sum(other.waiting_since != since or other.told_waiting_at is not None for other in facts.queue.values())
     if slots is not None and not facts.is_partial and waiting + len(facts.active) <= slots:
         return f"{waiting} users wait and {len(facts.active)} of {slots} slots are taken, so nobody waits in vain"
     return None
