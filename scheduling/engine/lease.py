@@ -134,5 +134,8 @@ def _host() -> str:
 def _bound_waits() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            # Both for this transaction alone, in one round trip.
+            cursor.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                [f"{IDLE_IN_TRANSACTION_S}s", f"{LOCK_TIMEOUT_S}s"],
+            )

@@ -113,6 +113,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
+            index=models.Index(condition=models.Q(("state", scheduling.states.JobState["PENDING"])), fields=["id"], name="job_waiting"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
             index=models.Index(condition=models.Q(("digest", ""), _negated=True), fields=["digest"], name="job_by_digest"),
         ),
         migrations.AddIndex(
