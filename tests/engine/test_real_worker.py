@@ -63,7 +63,7 @@ def test_a_tile_that_raises_is_tried_three_times_then_fails_its_job_and_the_bran
 
 
 def test_a_cancelled_running_job_ends_and_a_retry_keeps_its_tiles(engine: Engine, alice: User) -> None:
-    workflow = submit(alice, ("j1", "b"), ("j2", "b"), tiles=40, seconds_per_tile=0.05)
+    workflow = submit(alice, ("j1", "b"), ("j2", "b"), tiles=160, seconds_per_tile=0.05)
     engine.run_until(lambda: is_running(workflow, 8), "eight tiles")
     workflow_cancel(workflow=workflow, actor="alice")
     assert states(workflow)["j2"] == JobState.CANCELLED, "a waiting job is cancelled at once"
@@ -71,14 +71,14 @@ def test_a_cancelled_running_job_ends_and_a_retry_keeps_its_tiles(engine: Engine
     cancelled = Job.objects.get(workflow=workflow, job_id="j1")
     assert cancelled.state == JobState.CANCELLED
     kept = cancelled.tiles_processed
-    assert 8 <= kept < 40
+    assert 8 <= kept < 160
     engine.inbox.delivered.clear()
     workflow_retry(workflow=workflow, actor="alice")
     engine.finish(workflow)
     done = Job.objects.get(workflow=workflow, job_id="j1")
-    assert (done.state, done.attempt, done.tiles_processed) == (JobState.SUCCEEDED, 2, 40)
+    assert (done.state, done.attempt, done.tiles_processed) == (JobState.SUCCEEDED, 2, 160)
     again = sum(len(outcome["done"]) for outcome in engine.inbox.delivered if outcome["job"] == str(done.uuid))  # type: ignore[arg-type,misc]
-    assert again <= 40 - kept, "finished tiles were computed again"
+    assert again <= 160 - kept, "finished tiles were computed again"
 
 
 def test_a_cancelled_head_lets_the_next_job_of_its_branch_start(engine: Engine, alice: User) -> None:

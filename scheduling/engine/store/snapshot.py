@@ -31,8 +31,9 @@ def read_snapshot(
         .order_by("id")
     )
     active = [slot.user for slot in slots if slot.has_unfinished]
-    # Who gets the slot of one whose tenure ends starts in the next pass, which follows at once.
-    users = active + [user.user for user in waiting[: max(0, limits.max_active_users - len(active))]]
+    # Who gets the slot of one whose tenure ends starts in the same pass: by the next one, that user's tenure may have ended as well.
+    ending = sum(limits.slot_max_s > 0 and (now - slot.since).total_seconds() >= limits.slot_max_s for slot in slots)
+    users = active + [user.user for user in waiting[: max(0, limits.max_active_users - len(active)) + ending]]
     busy = {job.lane for job in running}
     # One even when no place is free: who has work and nothing running may take a place.
     wanted = max(1, limits.max_workers - len(running))

@@ -74,7 +74,8 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self, workers: int, users: int, has_tenure: bool) -> None:
         self.model = Reference(max_workers=workers, max_users=users)
         self.has_tenure = has_tenure
-        self.limits = Limits(max_workers=workers, max_active_users=users, queues=frozenset({"cpu"}), slot_max_s=1e-6 if has_tenure else 0.0)
+        slot_max_s = 1e-6 if has_tenure else 0.0
+        self.limits = Limits(max_workers=workers, max_active_users=min(users, workers), queues=frozenset({"cpu"}), slot_max_s=slot_max_s)
         self.me = Memory(lead("test/1/1.0").lease)
 
     # -- users
@@ -175,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         if any(not self._pass() for _ in range(MOST_PASSES)):
-            self.model.check_settled()
+            self.model.check_settled(has_tenure=self.has_tenure)
 
     def _ends(self, data: Any) -> list[End]:
         """Some claims end, as they may."""
