@@ -13,9 +13,14 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")
 
 from celery import Celery  # noqa: E402
+from kombu.transport.redis import Channel  # noqa: E402
 
 from scheduling.version import broker_prefix  # noqa: E402
 from workflowsite import env  # noqa: E402
+
+# Nothing that was received is put back when the connection is lost: the ledger sends it again. Besides, a worker that tries to, with
+# Redis away, ends with an AttributeError of kombu's.
+Channel.do_restore = False
 
 ENV = env.read()
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ENV.data_dir / "numba"))
@@ -40,6 +45,8 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={
         "global_keyprefix": broker_prefix(),
+        # No books in Redis about what is not acknowledged, and no visibility timeout.
+        "ack_emulation": False,
         "priority_steps": [0, 1],
         "queue_order_strategy": "priority",
         "socket_timeout": 2,
