@@ -89,8 +89,9 @@ class SchedulerLoop:
             self._retry_at = float("inf")
         if is_poked or is_due or is_tick or self._is_dirty or self._lease.is_due or self._ledger.ends():
             self._is_dirty = self._reconcile()
-        self._report(time.monotonic())
+        # Work first: whoever waits for a tile waits longer than who looks on.
         sent = self._dispatch(time.monotonic())
+        self._report(time.monotonic())
         self._sampler.passed(self._ledger, now)
         return bool(outcomes or is_poked or self._is_dirty or sent)
 

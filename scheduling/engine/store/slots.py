@@ -10,7 +10,7 @@ from scheduling import events
 from scheduling.engine.lease import Lease
 from scheduling.engine.store.log import record, user_event
 from scheduling.engine.store.users import has_work, lock_users
-from scheduling.models import Job, User, UserSlot
+from scheduling.models import Event, Job, User, UserSlot
 
 
 def lock_concerned(ends: Iterable[int], max_active_users: int) -> None:
@@ -47,18 +47,19 @@ def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
 
 def admit_users(lease: Lease, users: Collection[int], now: datetime) -> set[int]:
     """Give slots to users who wait; a user who has nothing unfinished any more leaves the queue instead. The users admitted."""
-    admitted: set[int] = set()
     locked = lock_users(users)
     waiting = [locked[key] for key in users if key in locked and locked[key].waiting_since is not None]
-    for user in waiting:
-        if has_work(user.pk):
-            UserSlot.objects.get_or_create(user=user, defaults={"since": now, "term": lease.term})
-            told: dict[str, Any] = {"since": now, "waited_since": user.waiting_since}
-            record([user_event("user.admitted", user.pk, reason="longest waiting", term=lease.term, **told)])
-            admitted.add(user.pk)
-        else:
-            record([user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term)])
+    admitted = {user.pk for user in waiting if has_work(user.pk)}
+    UserSlot.objects.bulk_create((UserSlot(user_id=user, since=now, term=lease.term) for user in sorted(admitted)), ignore_conflicts=True)
+    record(_leaves_queue(user, lease, now, is_admitted=user.pk in admitted) for user in waiting)
     User.objects.filter(pk__in=list(users)).update(waiting_since=None)
     if users:
         events.queue_changed()
     return admitted
+
+
+def _leaves_queue(user: User, lease: Lease, now: datetime, *, is_admitted: bool) -> Event:
+    if not is_admitted:
+        return user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term)
+    told: dict[str, Any] = {"since": now, "waited_since": user.waiting_since}
+    return user_event("user.admitted", user.pk, reason="longest waiting", term=lease.term, **told)
