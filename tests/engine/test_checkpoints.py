@@ -11,11 +11,11 @@ from scheduling.engine import trash
 from scheduling.jobtypes.tilefiles import TileFolder
 from scheduling.models import Event, Job, User
 from scheduling.states import JobState
-from tests.engine.harness import PROCESSES, Engine, Worker, is_running, submit
+from tests.engine.harness import PROCESSES, Engine, Worker, submit
 
 pytestmark = pytest.mark.engine
 
-TILES = 2000
+TILES, TILE_S = 2000, 0.02
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,17 @@ def stamps(folder: TileFolder) -> dict[int, tuple[int, int]]:
     return {index: (state.st_ino, state.st_mtime_ns) for index, state in states.items()}
 
 
+def is_nearly_done(engine: Engine) -> bool:
+    """As the leader knows it: the database hears of it four times a second, and the rest may be done in between."""
+    return any(entry.done >= TILES * 9 // 10 for entry in engine.loop._ledger.planned())
+
+
 @pytest.mark.parametrize("scheduler_dies", [False, True], ids=["the worker", "the worker and the scheduler"])
 def test_a_job_killed_at_nine_tenths_computes_no_finished_tile_again(
     engine: Engine, alice: User, worker: Worker, scheduler_dies: bool
 ) -> None:
-    workflow = submit(alice, ("j", "b"), tiles=TILES, seconds_per_tile=0.004)
-    engine.run_until(lambda: is_running(workflow, TILES * 9 // 10), "nine tenths of the tiles")
+    workflow = submit(alice, ("j", "b"), tiles=TILES, seconds_per_tile=TILE_S)
+    engine.run_until(lambda: is_nearly_done(engine), "nine tenths of the tiles")
     under_way = engine.loop._ledger.under_way
     worker.kill()
     job = Job.objects.get(workflow=workflow)
@@ -59,8 +64,8 @@ def test_a_job_killed_at_nine_tenths_computes_no_finished_tile_again(
 
 
 def test_bundles_sent_after_the_kill_hold_only_what_was_not_finished(engine: Engine, alice: User, worker: Worker) -> None:
-    workflow = submit(alice, ("j", "b"), tiles=TILES, seconds_per_tile=0.004)
-    engine.run_until(lambda: is_running(workflow, TILES * 9 // 10), "nine tenths of the tiles")
+    workflow = submit(alice, ("j", "b"), tiles=TILES, seconds_per_tile=TILE_S)
+    engine.run_until(lambda: is_nearly_done(engine), "nine tenths of the tiles")
     worker.kill()
     folder = TileFolder(settings.DATA_DIR / "tiles" / Job.objects.get(workflow=workflow).digest)
     before = set(folder.finished(TILES))

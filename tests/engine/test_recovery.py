@@ -11,10 +11,13 @@ from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.engine
 
+#: Of each job: enough that the database hears of some before the job has ended.
+TILES = 40
+
 
 def run_some(engine: Engine, user: User, count: int = 3) -> list[Workflow]:
     """Workflows of two jobs in order, in the middle of their work."""
-    workflows = [submit(user, ("j1", "b"), ("j2", "b"), tiles=12, seconds_per_tile=0.05) for _ in range(count)]
+    workflows = [submit(user, ("j1", "b"), ("j2", "b"), tiles=TILES, seconds_per_tile=0.05) for _ in range(count)]
     engine.run_until(lambda: is_running(workflows[0], 3), "three tiles")
     return workflows
 
@@ -25,7 +28,7 @@ def assert_all_done_once_and_in_order(workflows: list[Workflow]) -> None:
         assert set(states(workflow).values()) == {JobState.SUCCEEDED}
         assert first.finished_at is not None and second.started_at is not None
         assert first.finished_at <= second.started_at
-        assert first.tiles_processed == first.tiles_total == 12
+        assert first.tiles_processed == first.tiles_total == TILES
     ends = list(Event.objects.filter(type="job.finished").values_list("job_uuid", flat=True))
     assert len(ends) == len(set(ends)) == 2 * len(workflows), "a job ended twice"
 
