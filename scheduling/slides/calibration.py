@@ -5,8 +5,7 @@ Estimated on windows that depend on the slide and its tissue alone, never on how
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -31,16 +30,6 @@ class Calibration:
     stains: Stains
     dark_level: int
     pale_level: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dicts; the thresholds also as optical densities."""
-        return {**asdict(self), "dark_od": round(self.dark_level * OD_STEP, 4), "pale_od": round(self.pale_level * OD_STEP, 4)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Calibration:
-        """Inverse of to_json."""
-        stains = Stains(**{name: tuple(values) for name, values in data["stains"].items()})
-        return cls(stains=stains, dark_level=data["dark_level"], pale_level=data["pale_level"])
 
 
 def calibrate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,21 +33,24 @@ SCHEMA = pa.schema([*((name, pa.float64()) for name in MEASURES), ("polygon", pa
 _DECIMALS = 4
 
 
-def cells_of_window(
-    labels: Labels,
-    count: int,
-    densities: tuple[Floats, Floats],
-    grid: Grid,
-    tile: int,
-    *,
-    downsample: int,
-    mpp: float,
-    min_solidity: float = 0.0,
-) -> pa.Table:
-    """The cells that the tile owns, in raster order, of the labels 1…count in its window.
+@dataclass(frozen=True, kw_only=True)
+class Detected:
+    """The labelled objects 1…count of a window; the nucleus and the cell of one number belong together."""
 
-    `densities` are hematoxylin and eosin (h, w); `mpp` is microns per full-resolution pixel.
-    """
+    #: int32 (h, w), each object one 4-connected piece without holes, or absent.
+    nuclei: Labels
+    count: int
+    #: Densities of hematoxylin and eosin, float32 (h, w).
+    stained: tuple[Floats, Floats]
+    #: Outlines of whole cells, int32 (h, w), where the method finds them.
+    cells: Labels | None = None
+    #: Objects that fill less of their convex hull are dropped.
+    min_solidity: float = 0.0
+
+
+def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: int, mpp: float) -> pa.Table:
+    """The cells that the tile owns, in raster order, of the objects in its window; `mpp` is microns per full-resolution pixel."""
+    labels, count, densities, min_solidity = detected.nuclei, detected.count, detected.stained, detected.min_solidity
     window = grid.window(tile)
     sums = moments(labels, count, window.left, window.top)
     rings = trace(labels, count)

@@ -36,6 +36,12 @@ class Stains:
     hematoxylin: tuple[float, float, float] = HEMATOXYLIN
     eosin: tuple[float, float, float] = EOSIN
 
+    @classmethod
+    def from_json(cls, data: dict[str, list[float]]) -> Stains:
+        """Inverse of dataclasses.asdict."""
+        background, hematoxylin, eosin = ((v[0], v[1], v[2]) for v in (data["background"], data["hematoxylin"], data["eosin"]))
+        return cls(background=background, hematoxylin=hematoxylin, eosin=eosin)
+
 
 def densities(rgb: RGB, stains: Stains) -> tuple[Floats, Floats]:
     """float32 (h, w) optical densities of hematoxylin and of eosin; noise around zero is kept, negative too."""

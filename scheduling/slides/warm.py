@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduling.slides.cells import cells_of_window
+from scheduling.slides.cells import Detected, cells_of_window
 from scheduling.slides.contours import outlines
 from scheduling.slides.nuclei import NucleusLimits, grow, nuclei_labels
 from scheduling.slides.tiling import Grid
@@ -18,7 +18,8 @@ def warm() -> None:
     labels, count = nuclei_labels(stained, NucleusLimits(mpp=0.5, dark_level=70, pale_level=35))
     outlines(labels)
     grow(labels, np.ones((64, 64), np.uint8))
-    cells_of_window(labels, count, stained, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5)
+    found = Detected(nuclei=labels, count=count, stained=stained)
+    cells_of_window(found, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5)
 
 
 if __name__ == "__main__":

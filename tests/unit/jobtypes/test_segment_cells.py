@@ -231,6 +231,6 @@ def test_nuclei_of_a_faint_stain_are_found(tmp_path: Path, slide: tuple[Path, Gr
     assert agreement(slide[1], rings(segmented(tmp_path, faint, inputs=inputs))).recall > 0.8
 
 
-def test_hardly_any_nuclei_on_much_tissue_are_doubted(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+def test_hardly_any_cells_on_much_tissue_are_doubted(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
     artifacts = segmented(tmp_path, slide[0], threshold_od=2.0)
-    assert "nuclei" in orjson.loads(artifacts["summary.json"])["warnings"][0]
+    assert "cells" in orjson.loads(artifacts["summary.json"])["warnings"][0]

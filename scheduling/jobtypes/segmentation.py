@@ -1,0 +1,159 @@
+"""What every segmentation of cells shares: mask, slide-wide constants, one global grid, cells measured by tile, artifacts.
+
+A job type says how it cuts the slide (`geometry`), what it fixes once for the whole slide (`constants`), and how it finds the
+objects of a window (`detect`); all else is here. Planning publishes mask and layout, first one wins, and reads them back, so that
+all workers agree. The result is a function of slide, mask and parameters: not of the order of tiles, of workers, or of retries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import orjson
+import pyarrow as pa
+
+from scheduling.jobtypes import cell_export
+from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
+from scheduling.jobtypes.layout import Geometry, Layout
+from scheduling.jobtypes.masks import Mask, mask_of
+from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
+from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.pyramid import from_png, to_png
+from scheduling.slides.reader import cached_reader
+from scheduling.slides.stain import Stains
+from scheduling.slides.tiling import Grid, read_window
+
+pa.set_cpu_count(1)
+
+#: Below it something is wrong; even fat and scar tissue hold more nuclei.
+_SPARSE_PER_MM2 = 20.0
+
+
+class Segmentation(JobType):
+    """A job type that finds cells tile by tile."""
+
+    consumes: ClassVar[tuple[str, ...]] = ("TISSUE_MASK",)
+    #: Moves the tile grid, which must not change the artifacts; for tests.
+    grid_offset: ClassVar[tuple[int, int]] = (0, 0)
+
+    # -- what a job type says
+
+    @abstractmethod
+    def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
+        """How the slide is cut. Raises JobFailed when the parameters contradict each other or the slide is too coarse."""
+
+    @abstractmethod
+    def constants(
+        self, reader: SlideReader, mask: Mask, geometry: Geometry, mpp: float, parameters: dict[str, Any]
+    ) -> tuple[Stains, dict[str, Any]]:
+        """What is fixed once for the slide: its stains, and plain JSON of the job type's own. `mpp` is of a model pixel."""
+
+    @abstractmethod
+    def detect(
+        self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
+    ) -> Iterator[tuple[int, Detected]]:
+        """The objects of each (tile, window), uint8 RGB (window, window, 3), in the same order; windows are read as they are taken."""
+
+    @abstractmethod
+    def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
+        """`method` and `model` of the summary."""
+
+    def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:
+        """Warnings about the slide that planning gives; `mpp` is of a model pixel."""
+        return ()
+
+    # -- what is the same for all
+
+    def plan(self, context: JobContext) -> Plan:
+        """Mask, constants and tiles. Raises JobFailed when there is no tissue or the slide does not fit, UnreadableSlide."""
+        try:
+            layout = self.layout(context)
+        except FileNotFoundError:
+            self._publish_layout(context)
+            layout = self.layout(context)
+        return Plan(tiles_total=len(layout.cores), seconds_per_tile=0.2, warnings=layout.warnings)
+
+    def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
+        layout, reader = self.layout(context), self._reader(context)
+        mask = from_png(context.tiles.read_part("mask.png"))
+        parameters = filled(self.parameters, context.spec.parameters)
+        windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
+        for index, detected in self.detect(context, layout, parameters, windows):
+            cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
+            yield index, encode(inside_mask(cells, mask, layout.mask_downsample))
+
+    def finish(self, context: JobContext) -> Sequence[Step]:
+        """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
+        layout = self.layout(context)
+        export = cell_export.Export(context=context, tiles=len(layout.cores), fingerprint=slide_of(context).fingerprint)
+        return [*export.steps(), partial(self._write_summary, context, export), export.publish]
+
+    def layout(self, context: JobContext) -> Layout:
+        """What planning has published. Raises MissingTile (a FileNotFoundError)."""
+        return Layout.from_json(context.tiles.read_part("layout"))
+
+    def _reader(self, context: JobContext) -> SlideReader:
+        return cached_reader(context.slide_path, slide_of(context).fingerprint)
+
+    def _publish_layout(self, context: JobContext) -> None:
+        """Publish the mask, then the layout made from the mask that was published."""
+        reader, mpp = self._reader(context), slide_of(context).mpp
+        parameters = filled(self.parameters, context.spec.parameters)
+        geometry = self.geometry(context, parameters)
+        made = mask_of(context, reader, mpp)
+        context.tiles.publish_part("mask.png", to_png(made.pixels))
+        mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=made.downsample, warnings=made.warnings)
+        grid = Grid.for_slide(reader.width, reader.height, geometry.downsample, geometry.core_px, geometry.halo_px, self.grid_offset)
+        stains, constants = self.constants(reader, mask, geometry, mpp * geometry.downsample, parameters)
+        layout = Layout(
+            grid=grid,
+            cores=tuple(grid.meeting(mask.pixels, mask.downsample / geometry.downsample)),
+            downsample=geometry.downsample,
+            mask_downsample=mask.downsample,
+            stains=stains,
+            constants=constants,
+        )
+        doubts = self.doubts(layout, mpp * geometry.downsample)
+        context.tiles.publish_part("layout", replace(layout, warnings=mask.warnings + doubts).to_json())
+
+    def _write_summary(self, context: JobContext, export: cell_export.Export) -> None:
+        layout, slide = self.layout(context), slide_of(context)
+        parameters = filled(self.parameters, context.spec.parameters)
+        mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=layout.mask_downsample)
+        tissue_mm2, totals = mask.area_mm2(slide.mpp), export.totals()
+        doubts = _doubts(int(totals["cells"]), tissue_mm2)
+        context.warnings.extend(doubts)
+        summary = {
+            **provenance(self, context, parameters),
+            **cell_export.figures(totals, tissue_mm2),
+            **self.described(layout, parameters),
+            "mpp": slide.mpp * layout.downsample,
+            "tiles": {
+                "total": len(layout.cores),
+                "tile_px": layout.grid.core_px * layout.downsample,
+                "overlap_px": layout.grid.halo_px * layout.downsample,
+            },
+            "warnings": [*layout.warnings, *doubts],
+        }
+        with context.write_part("summary.json") as file:
+            file.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+
+
+def hash_of(*values: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of what a method depends on."""
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _doubts(cells: int, tissue_mm2: float) -> list[str]:
+    if not cells:
+        return ["No cells were found; check the staining and the parameters."]
+    if cells < _SPARSE_PER_MM2 * tissue_mm2:
+        return [f"Only {cells / tissue_mm2:.0f} cells per mm² of tissue were found; check the staining and the parameters."]
+    return []
