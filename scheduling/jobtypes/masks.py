@@ -11,7 +11,7 @@ import orjson
 from scheduling.jobtypes.base import JobContext, JobFailed
 from scheduling.slides.interface import SlideReader
 from scheduling.slides.pyramid import from_png
-from scheduling.slides.tissue import TissueParameters, find_tissue, mask_downsample, read_overview
+from scheduling.slides.tissue import TissueParameters, tissue_of
 
 NO_TISSUE = "No tissue was found on this slide, so there is nothing to segment. Check the tissue mask's parameters."
 
@@ -49,6 +49,5 @@ def _of_earlier_job(context: JobContext) -> Mask | None:
 
 
 def _made_here(reader: SlideReader, mpp: float) -> Mask:
-    downsample = mask_downsample(reader.width, reader.height, mpp)
-    found = find_tissue(read_overview(reader, downsample), downsample, mpp, TissueParameters())
-    return Mask(pixels=found.mask, downsample=downsample, warnings=found.warnings)
+    found = tissue_of(reader, mpp, TissueParameters())
+    return Mask(pixels=found.mask, downsample=found.downsample, warnings=found.warnings)

@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import orjson
+import shapely
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
-from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.parameters import provenance, slide_of
+from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.geojson import tissue_collection
 from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.pyramid import from_png, to_png
+from scheduling.slides.overview import Blocks
+from scheduling.slides.pyramid import from_png, to_jpeg, to_png
 from scheduling.slides.reader import cached_reader
 from scheduling.slides.tissue import TissueMask as Found
-from scheduling.slides.tissue import TissueParameters, find_tissue, mask_downsample, tissue_polygons
+from scheduling.slides.tissue import TissueParameters, find_tissue
+from scheduling.slides.tissue_outlines import overlay, tissue_polygons
+from scheduling.slides.tissue_parameters import resolved
 
 cv2.setNumThreads(1)
 
-_MAX_BLOCKS = 64
-_MIN_BLOCK_PX = 32
-ARTIFACTS = ("tissue.geojson", "mask.png", "summary.json")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blocks:
-    """How the low-resolution image is cut: square blocks, row by row, at most 64 of them."""
-
-    width: int
-    height: int
-    downsample: int
-    block_px: int
-
-    @classmethod
-    def of(cls, reader: SlideReader, mpp: float) -> Blocks:
-        """The blocks of a slide."""
-        downsample = mask_downsample(reader.width, reader.height, mpp)
-        width, height = -(-reader.width // downsample), -(-reader.height // downsample)
-        block = max(_MIN_BLOCK_PX, math.isqrt(width * height // _MAX_BLOCKS))
-        while -(-width // block) * -(-height // block) > _MAX_BLOCKS:
-            block += 1
-        return cls(width=width, height=height, downsample=downsample, block_px=block)
-
-    @property
-    def columns(self) -> int:
-        return -(-self.width // self.block_px)
-
-    def __len__(self) -> int:
-        return self.columns * -(-self.height // self.block_px)
-
-    def place(self, index: int) -> tuple[int, int, int, int]:
-        """(left, top, width, height) of block `index` in the low-resolution image."""
-        row, column = divmod(index, self.columns)
-        left, top = column * self.block_px, row * self.block_px
-        return left, top, min(self.block_px, self.width - left), min(self.block_px, self.height - top)
+ARTIFACTS = ("tissue.geojson", "mask.png", "overlay.jpg", "summary.json")
 
 
 class TissueMask(JobType):
@@ -66,71 +35,27 @@ class TissueMask(JobType):
 
     name: ClassVar[str] = "TISSUE_MASK"
     title: ClassVar[str] = "Tissue mask"
-    description: ClassVar[str] = "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, and its area."
-    version: ClassVar[str] = "2"
-    parameters: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "method": {
-                "type": "string",
-                "enum": ["saturation", "grey"],
-                "default": "saturation",
-                "description": "What tells tissue from glass: colour, or darkness for stains that hardly have any.",
-            },
-            "threshold": {
-                "type": ["integer", "null"],
-                "minimum": 0,
-                "maximum": 255,
-                "default": None,
-                "description": "Saturation above, or grey level below, which a pixel is tissue; null: chosen by Otsu's method.",
-            },
-            "min_area_mm2": {
-                "type": "number",
-                "minimum": 0,
-                "maximum": 1000,
-                "default": 0.02,
-                "description": "Smaller pieces of tissue are dropped (mm²).",
-            },
-            "max_hole_mm2": {
-                "type": "number",
-                "minimum": 0,
-                "maximum": 1000,
-                "default": 0.02,
-                "description": "Smaller holes are filled (mm²).",
-            },
-            "close_um": {
-                "type": "number",
-                "minimum": 0,
-                "maximum": 400,
-                "default": 40,
-                "description": "Gaps up to twice this width are closed (µm).",
-            },
-            "dilate_um": {
-                "type": "number",
-                "minimum": 0,
-                "maximum": 400,
-                "default": 16,
-                "description": "The mask is grown by this margin (µm).",
-            },
-        },
-    }
+    description: ClassVar[str] = (
+        "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, its area, and a picture to check it by."
+    )
+    version: ClassVar[str] = "3"
+    parameters: ClassVar[dict[str, Any]] = PARAMETERS
+    #: A mask of 25 megapixels, the largest there is.
+    step_s: ClassVar[float] = 6.0
 
     def plan(self, context: JobContext) -> Plan:
-        """Nothing to fix: the blocks follow from the slide's size."""
-        return Plan(tiles_total=len(self._blocks(context)), seconds_per_tile=0.05)
+        """Nothing to fix: the blocks follow from the slide's size. Raises UnreadableSlide."""
+        return Plan(tiles_total=len(self._blocks(context)), seconds_per_tile=0.1)
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Each block of the low-resolution image as PNG. Raises UnreadableSlide."""
         blocks, reader = self._blocks(context), self._reader(context)
         for index in tiles:
-            left, top, width, height = blocks.place(index)
-            x, y = left * blocks.downsample, top * blocks.downsample
-            yield index, to_png(reader.read_scaled(x, y, width, height, blocks.downsample))
+            yield index, to_png(blocks.read(reader, index))
 
     def finish(self, context: JobContext) -> Sequence[Step]:
-        """Find the tissue and write the artifacts, then publish them."""
-        return [partial(self._write, context), partial(self._publish, context)]
+        """Find the tissue, write its outlines and the summary, publish."""
+        return [partial(self._find, context), partial(self._outline, context), partial(self._publish, context)]
 
     def _reader(self, context: JobContext) -> SlideReader:
         return cached_reader(context.slide_path, slide_of(context).fingerprint)
@@ -138,46 +63,89 @@ class TissueMask(JobType):
     def _blocks(self, context: JobContext) -> Blocks:
         return Blocks.of(self._reader(context), slide_of(context).mpp)
 
-    def _write(self, context: JobContext) -> None:
-        slide, reader, blocks = slide_of(context), self._reader(context), self._blocks(context)
-        parameters = filled(self.parameters, context.spec.parameters)
-        found = find_tissue(_assembled(context, blocks), blocks.downsample, slide.mpp, TissueParameters(**parameters))
-        context.warnings.extend(found.warnings)
-        polygons = tissue_polygons(found, reader.width, reader.height)
-        summary = {**provenance(self, context, parameters), **_figures(found, len(polygons), blocks)}
+    def _find(self, context: JobContext) -> None:
+        """The mask, as a part for the next step and as artifact; the overlay."""
+        blocks = self._blocks(context)
+        overview = _assembled(context, blocks)
+        found = self._final(context, find_tissue(overview, blocks.downsample, slide_of(context).mpp, _parameters(context)))
+        mask = to_png(found.mask)
         for name, data in (
-            ("tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp)),
-            ("mask.png", to_png(found.mask)),
-            ("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2)),
+            ("mask.png", mask),
+            ("overlay.jpg", to_jpeg(overlay(overview, found))),
+            ("found.png", mask),
+            ("removed.png", to_png(found.removed)),
+            ("found", orjson.dumps({name: getattr(found, name) for name in ("threshold", "separability", "warnings")})),
         ):
-            with context.write_part(name) as file:
-                file.write(data)
+            _write(context, name, data)
+
+    def _final(self, context: JobContext, found: Found) -> Found:
+        """The mask as every artifact shows it: whatever limits it further does so here, and leaves it `joined`."""
+        return found
+
+    def _outline(self, context: JobContext) -> None:
+        slide, reader = slide_of(context), self._reader(context)
+        found = self._found(context)
+        polygons = tissue_polygons(found, reader.width, reader.height)
+        summary = {
+            **provenance(self, context, asdict(_parameters(context))),
+            **_figures(found, polygons),
+            **_layout(self._blocks(context), slide.mpp),
+        }
+        context.warnings.extend(found.warnings)
+        _write(context, "tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp, found.downsample))
+        _write(context, "summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+
+    def _found(self, context: JobContext) -> Found:
+        """What the step before has found."""
+        noted = orjson.loads(context.part_path("found").read_bytes())
+        return Found(
+            mask=from_png(context.part_path("found.png").read_bytes()),
+            removed=from_png(context.part_path("removed.png").read_bytes()),
+            downsample=self._blocks(context).downsample,
+            mpp=slide_of(context).mpp,
+            **{**noted, "warnings": tuple(noted["warnings"])},
+        )
 
     def _publish(self, context: JobContext) -> None:
         for name in ARTIFACTS:
             context.publish_artifact(name)
 
 
+def _parameters(context: JobContext) -> TissueParameters:
+    return resolved(context.spec.parameters)
+
+
+def _write(context: JobContext, name: str, data: bytes) -> None:
+    with context.write_part(name) as file:
+        file.write(data)
+
+
 def _assembled(context: JobContext, blocks: Blocks) -> RGB:
-    overview = np.full((blocks.height, blocks.width, 3), 255, np.uint8)
+    overview = blocks.empty()
     for index in range(len(blocks)):
-        left, top, width, height = blocks.place(index)
-        overview[top : top + height, left : left + width] = from_png(context.tiles.read(index))
+        blocks.put(overview, index, from_png(context.tiles.read(index)))
     return overview
 
 
-def _figures(found: Found, pieces: int, blocks: Blocks) -> dict[str, Any]:
+def _figures(found: Found, polygons: Sequence[shapely.Polygon]) -> dict[str, Any]:
+    pixel_mm2 = (found.mpp * found.downsample / 1000) ** 2
     return {
         "method": {
-            "name": "tissue by saturation or grey level",
+            "name": "tissue by saturation, grey level or entropy",
             "threshold": found.threshold,
             "separability": round(found.separability, 4),
         },
         "model": {"name": None, "hash": None},
-        "tissue_area_mm2": round(found.area_mm2, 6),
+        "tissue_area_mm2": round(sum(polygon.area for polygon in polygons) * (found.mpp / 1000) ** 2, 6),
         "tissue_fraction": round(float(np.count_nonzero(found.mask)) / found.mask.size, 6),
-        "pieces": pieces,
-        "mask": {"width": blocks.width, "height": blocks.height, "downsample": found.downsample, "mpp": found.mpp * found.downsample},
-        "tiles": {"total": len(blocks), "tile_px": blocks.block_px * blocks.downsample, "overlap_px": 0},
+        "removed_area_mm2": round(np.count_nonzero(found.removed) * pixel_mm2, 6),
+        "pieces": len(polygons),
         "warnings": list(found.warnings),
+    }
+
+
+def _layout(blocks: Blocks, mpp: float) -> dict[str, Any]:
+    return {
+        "mask": {"width": blocks.width, "height": blocks.height, "downsample": blocks.downsample, "mpp": mpp * blocks.downsample},
+        "tiles": {"total": len(blocks), "tile_px": blocks.block_px * blocks.downsample, "overlap_px": 0},
     }

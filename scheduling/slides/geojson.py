@@ -16,6 +16,7 @@ import pyarrow as pa
 import shapely
 
 from scheduling.slides.cells import rings_of
+from scheduling.slides.tissue_outlines import perimeter_px
 
 HEAD = b'{"type":"FeatureCollection","features":[\n'
 TAIL = b"\n]}\n"
@@ -67,15 +68,19 @@ def result_entries(cells: pa.Table, first_id: int) -> bytes:
     return SEPARATOR.join(orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY) for entry in entries)
 
 
-def tissue_collection(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp: float) -> bytes:
-    """A FeatureCollection of annotations of class Tissue, numbered in the order given, with their area in mm²."""
-    return HEAD + SEPARATOR.join(_tissue_features(polygons, fingerprint, mpp)) + TAIL
+def tissue_collection(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp: float, downsample: int | None = None) -> bytes:
+    """A FeatureCollection of annotations of class Tissue, numbered in the order given, with their area in mm².
+
+    With the `downsample` of the mask they follow, also with their perimeter, which needs the size of the stairs.
+    """
+    return HEAD + SEPARATOR.join(_tissue_features(polygons, fingerprint, mpp, downsample)) + TAIL
 
 
-def _tissue_features(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp: float) -> Iterator[bytes]:
+def _tissue_features(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp: float, downsample: int | None) -> Iterator[bytes]:
     for number, polygon in enumerate(polygons, start=1):
         x, y = polygon.exterior.coords[0]
         rings = [polygon.exterior, *polygon.interiors]
+        perimeter = {"Perimeter µm": round(perimeter_px(polygon, downsample) * mpp, 2)} if downsample else {}
         feature = {
             "type": "Feature",
             "id": str(uuid5(_NAMESPACE, f"{fingerprint}/tissue/{x:.0f},{y:.0f}")),
@@ -85,7 +90,7 @@ def _tissue_features(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp:
                 "name": f"Tissue {number}",
                 "classification": TISSUE,
                 "isLocked": True,
-                "measurements": {"Area mm^2": round(polygon.area * (mpp / 1000) ** 2, 6)},
+                "measurements": {"Area mm^2": round(polygon.area * (mpp / 1000) ** 2, 6), **perimeter},
             },
         }
         yield orjson.dumps(feature)
