@@ -18,7 +18,7 @@ _MAX_PIXELS = 25_000_000
 _USUAL_BLOCKS = 64
 _MIN_BLOCK_PX = 32
 #: Pixels of the level it is read from that a block may have: about half a second of decoding JPEG.
-_SOURCE_PIXELS = 16_000_000
+_SOURCE_PIXELS = 8_000_000
 #: At the usual downsamples, blocks of a multiple of this end where the file's own tiles end.
 _STEP_PX = 16
 

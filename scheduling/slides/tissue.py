@@ -27,7 +27,7 @@ Flags = npt.NDArray[np.bool_]
 _MIN_SEPARABILITY = 0.3
 _PLAUSIBLE_FRACTION = (0.001, 0.95)
 #: Of what is stained or dark, this much taken for ink is more than a mark on the glass.
-_MUCH_INK = 0.4
+_MUCH_INK = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scheduling.slides.interface import RGB
+from scheduling.slides.tissue_score import brightest
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -36,7 +37,7 @@ _LINE_WIDTH_UM, _LINE_LENGTH_UM, _LINE_SATURATION = 96.0, 800.0, 12
 
 def padding(rgb: RGB) -> Flags:
     """Where nothing was scanned: black, as some scanners leave it."""
-    return np.asarray((rgb < _PADDING_BELOW).all(axis=2))
+    return np.asarray(brightest(rgb) < _PADDING_BELOW)
 
 
 def black(rgb: RGB, pixel_um: float) -> Flags:
@@ -53,7 +54,7 @@ def black(rgb: RGB, pixel_um: float) -> Flags:
 def pen(rgb: RGB, pixel_um: float) -> Flags:
     """Strokes of green, blue, red and orange markers, with their pale rims."""
     hsv = _hsv(rgb)
-    hue, saturation, value = cv2.split(hsv)
+    hue, saturation, value = (np.ascontiguousarray(hsv[:, :, channel]) for channel in range(3))
     green, blue, red = (_between(hue, hues) for hues in (_GREEN_TO_CYAN, _BLUE, _RED))
     strong = green & (saturation > _COOL_SATURATION)
     doubtful = (blue & (saturation > _COOL_SATURATION)) | (red & (saturation > _WARM_SATURATION) & (value > _WARM_VALUE))

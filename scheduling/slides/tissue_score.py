@@ -85,25 +85,33 @@ def score(rgb: RGB, usable: Flags, pixel_um: float, parameters: TissueParameters
 def find_glass(rgb: RGB, usable: Flags) -> Glass:
     """The brightest peak of the slide that is no pure white (padding) and hardly tinted; a neutral one where there is no glass."""
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-    real = usable & (rgb.min(axis=2) < _WHITE)
-    counts = np.bincount(grey[real], minlength=256)
+    real = usable & (_darkest(rgb) < _WHITE)
+    counts = _histogram(grey, real)
     if counts.sum() < 0.001 * grey.size:
         return Glass(color=(255, 255, 255))
     top = int(np.searchsorted(np.cumsum(counts), 0.995 * counts.sum()))
-    counts[: int(_BRIGHT * top)] = 0
-    near = np.convolve(counts, np.ones(2 * _PEAK_LEVELS + 1, np.int64), "same")
-    peak = int(np.flatnonzero(near >= _PEAK_PART * counts.sum())[-1])
-    # The highest of the levels that hold enough is at the upper slope: up to its top it goes down.
-    peak = peak - 2 * _PEAK_LEVELS + int(np.argmax(counts[max(0, peak - 2 * _PEAK_LEVELS) : peak + 1]))
-    red, green, blue = (int(level) for level in np.median(rgb[real & (cv2.absdiff(grey, np.full_like(grey, peak)) <= 2)], axis=0))
-    tint = 255 * (1 - min(red, green, blue) / max(red, green, blue))
+    peak = _brightest_peak(counts, top)
+    near_peak = real & (grey >= peak - 2) & (grey <= peak + 2)
+    red, green, blue = (_median(_histogram(plane, near_peak)) for plane in _planes(rgb))
+    tint = 255 * (1 - min(red, green, blue) / max(1, red, green, blue))
     return Glass(color=(red, green, blue)) if tint <= _GLASS_SATURATION else Glass(color=(top, top, top))
+
+
+def _brightest_peak(counts: npt.NDArray[np.int64], top: int) -> int:
+    """The brightest level around which much of what is nearly as bright as `top` lies."""
+    bright = counts.copy()
+    bright[: int(_BRIGHT * top)] = 0
+    near = np.convolve(bright, np.ones(2 * _PEAK_LEVELS + 1, np.int64), "same")
+    upper = int(np.flatnonzero(near >= _PEAK_PART * bright.sum())[-1])
+    # That is on the upper slope of the peak, or beyond: its top is a little lower.
+    lower = max(0, upper - 2 * _PEAK_LEVELS)
+    return lower + int(np.argmax(bright[lower : upper + 1]))
 
 
 def _by_saturation(rgb: RGB, usable: Flags, glass: Glass, pixel_um: float, given: float | None) -> Score:
     """Saturation against white and against the glass, whichever is less: neither padding nor tinted glass has any."""
-    values = cv2.min(saturation(rgb), saturation(_balanced(rgb, glass)))
-    values = np.asarray(cv2.medianBlur(values, _odd(_MEDIAN_UM / pixel_um, 3, 7)), np.uint8)
+    least = cv2.min(saturation(rgb), saturation(_balanced(rgb, glass)))
+    values = np.asarray(cv2.medianBlur(least, _odd(_MEDIAN_UM / pixel_um, 3, 7)), np.uint8)
     low, high = _SATURATIONS
     return _judged(values, usable, (low, high), given, float)
 
@@ -121,7 +129,7 @@ def _by_grey(rgb: RGB, usable: Flags, glass: Glass, pixel_um: float, given: floa
 def _by_entropy(rgb: RGB, usable: Flags, glass: Glass, pixel_um: float, given: float | None) -> Score:
     """Local entropy of the optical density of the darkest channel about its local mean, where a pixel is darker than glass at all."""
     balanced, white = _balanced(rgb, glass), max(glass.color)
-    flat = _flattened(np.asarray(balanced.min(axis=2), np.uint8), white, saturation(balanced), pixel_um)
+    flat = _flattened(_darkest(balanced), white, saturation(balanced), pixel_um)
     levels = np.log10((white + 1) / (np.minimum(np.arange(256), white) + 1)) / _OD_LEVEL
     density = np.asarray(cv2.LUT(flat, np.clip(np.round(levels), 0, 255).astype(np.uint8)), np.uint8)
     window = _odd(_WINDOW_UM / pixel_um, 5, 15)
@@ -141,7 +149,7 @@ def _steps_about_mean(density: Bytes, window: int) -> Bytes:
 
 
 def _judged(values: Bytes, usable: Flags, plausible: tuple[int, int], given: float | None, stated: Callable[[float], float]) -> Score:
-    counts = np.bincount(values[usable], minlength=256).astype(np.int64)
+    counts = _histogram(values, usable)
     level = otsu_level(counts)
     wanted = round(_OF_OTSU * level)
     threshold = int(np.clip(wanted, *plausible)) if given is None else int(np.clip(math.floor(given), 0, 255))
@@ -154,10 +162,35 @@ def _judged(values: Bytes, usable: Flags, plausible: tuple[int, int], given: flo
     )
 
 
+def _histogram(plane: Bytes, where: Flags) -> npt.NDArray[np.int64]:
+    """int64 (256,): how often each level occurs."""
+    counts = cv2.calcHist([plane], [0], where.view(np.uint8), [256], [0, 256])
+    return np.asarray(counts, np.float32).reshape(-1).astype(np.int64)
+
+
+def _median(counts: npt.NDArray[np.int64]) -> int:
+    return int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+
+
 def saturation(rgb: RGB) -> Bytes:
-    red, green, blue = cv2.split(rgb)
-    most = cv2.max(cv2.max(red, green), blue)
-    return np.asarray(cv2.divide(cv2.subtract(most, cv2.min(cv2.min(red, green), blue)), most, scale=255), np.uint8)
+    """HSV saturation, uint8 (h, w)."""
+    most = brightest(rgb)
+    return np.asarray(cv2.divide(cv2.subtract(most, _darkest(rgb)), most, scale=255), np.uint8)
+
+
+def _planes(rgb: RGB) -> list[Bytes]:
+    return [np.asarray(plane, np.uint8) for plane in cv2.split(rgb)]
+
+
+def brightest(rgb: RGB) -> Bytes:
+    """The largest of the three channels, uint8 (h, w)."""
+    red, green, blue = _planes(rgb)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
+
+
+def _darkest(rgb: RGB) -> Bytes:
+    red, green, blue = _planes(rgb)
+    return np.asarray(cv2.min(cv2.min(red, green), blue), np.uint8)
 
 
 def _balanced(rgb: RGB, glass: Glass) -> RGB:
@@ -170,7 +203,7 @@ def _balanced(rgb: RGB, glass: Glass) -> RGB:
 def _flattened(plane: Bytes, level: int, colours: Bytes, pixel_um: float) -> Bytes:
     """The plane as if it were lit evenly, its glass at `level`: each place against the unstained around, up to 5 mm."""
     # Whatever is brighter than glass (padding, glare) must not darken what is around it.
-    smooth = np.asarray(cv2.medianBlur(cv2.min(plane, float(level)), _odd(_MEDIAN_UM / pixel_um, 3, 7)), np.uint8)
+    smooth = np.asarray(cv2.medianBlur(np.minimum(plane, level), _odd(_MEDIAN_UM / pixel_um, 3, 7)), np.uint8)
     step = max(1, round(_FIELD_PIXEL_UM / pixel_um))
     size = (-(-plane.shape[1] // step), -(-plane.shape[0] // step))
     small, stained = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (smooth, colours))
@@ -183,8 +216,7 @@ def _flattened(plane: Bytes, level: int, colours: Bytes, pixel_um: float) -> Byt
     field = closed[reach:-reach, reach:-reach].copy()
     field[field == 0] = level  # no glass in reach: as the slide's
     field = cv2.GaussianBlur(field, (0, 0), max(1.0, _FIELD_BLUR_UM / (step * pixel_um)), borderType=cv2.BORDER_REPLICATE)
-    field = cv2.max(field, float(round(_FALL_OFF * level)))
-    wide = cv2.resize(field, (plane.shape[1], plane.shape[0]), interpolation=cv2.INTER_LINEAR)
+    wide = cv2.resize(np.maximum(field, round(_FALL_OFF * level)), (plane.shape[1], plane.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.divide(smooth, wide, scale=level), np.uint8)
 
 
