@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -136,9 +137,9 @@ def _figures(found: Found, polygons: Sequence[shapely.Polygon]) -> dict[str, Any
             "separability": round(found.separability, 4),
         },
         "model": {"name": None, "hash": None},
-        "tissue_area_mm2": round(sum(polygon.area for polygon in polygons) * (found.mpp / 1000) ** 2, 6),
+        "tissue_area_mm2": round(math.fsum(polygon.area for polygon in polygons) * (found.mpp / 1000) ** 2, 6),
         "tissue_fraction": round(float(np.count_nonzero(found.mask)) / found.mask.size, 6),
-        "removed_area_mm2": round(np.count_nonzero(found.removed) * pixel_mm2, 6),
+        "removed_area_mm2": round(int(np.count_nonzero(found.removed)) * pixel_mm2, 6),
         "pieces": len(polygons),
         "warnings": list(found.warnings),
     }
