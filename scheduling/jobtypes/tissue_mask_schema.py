@@ -65,7 +65,7 @@ PARAMETERS: dict[str, Any] = {
         "remove_pen": {
             "type": "boolean",
             "default": True,
-            "description": "Marker ink is no tissue: green, blue, red and orange strokes. Switch it off where a stain is green or blue.",
+            "description": "Marker ink is no tissue: smooth strokes in green, blue, red and orange. Switch it off where a stain is lost to it.",
         },
         "remove_black": {
             "type": "boolean",

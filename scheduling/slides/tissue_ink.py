@@ -1,7 +1,7 @@
 """What lies on a slide without being tissue: black padding and black ink, strokes of coloured marker pens.
 
-Ink is told from stain by three signs: no stain of H&E is green or blue beyond purple; marker ink is more saturated than
-eosin and blood; and a stroke is smooth where tissue has texture. Violet, pink and pale yellow ink cannot be told from stain.
+Ink is told from stain by its colour (green to blue, which H&E is not, or a red more saturated and brighter than blood) and
+by its smoothness, as tissue has texture. Violet, pink and pale yellow ink cannot be told from stain.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ def pen(rgb: RGB, pixel_um: float) -> Flags:
     hsv = _hsv(rgb)
     hue, saturation, value = (np.ascontiguousarray(hsv[:, :, channel]) for channel in range(3))
     green, blue, red = (_between(hue, hues) for hues in (_GREEN_TO_CYAN, _BLUE, _RED))
-    strong = green & (saturation > _COOL_SATURATION)
-    doubtful = (blue & (saturation > _COOL_SATURATION)) | (red & (saturation > _WARM_SATURATION) & (value > _WARM_VALUE))
-    if doubtful.any():
-        strong |= _opened(doubtful & _smooth(rgb), _STROKE_UM / 2 / pixel_um)
+    strong = ((green | blue) & (saturation > _COOL_SATURATION)) | (red & (saturation > _WARM_SATURATION) & (value > _WARM_VALUE))
+    if strong.any():
+        strong = _opened(strong & _smooth(rgb), _STROKE_UM / 2 / pixel_um)
     if not strong.any():
         return np.asarray(strong)
     found = strong.copy()

@@ -54,10 +54,11 @@ def stained(image: Floats, tissue: Flags, seed: int = 1, strength: float = 1.0) 
     return np.asarray(image * 10 ** (-strength * density * soft))
 
 
-def grey_stained(image: Floats, tissue: Flags, seed: int = 1) -> Floats:
-    """The image with tissue that has no colour at all."""
-    density = 0.10 + 0.03 * _clouds(tissue.shape, 6, np.random.default_rng(seed))
-    return np.asarray(image * 10 ** -(density * tissue)[..., None])
+def dyed(image: Floats, tissue: Flags, dye: tuple[float, float, float], density: float = 0.35, seed: int = 1) -> Floats:
+    """The image with textured tissue in one dye of these optical densities (R, G, B)."""
+    random = np.random.default_rng(seed)
+    amount = np.clip(density * (1 + 0.25 * _clouds(tissue.shape, 6, random) + 0.25 * _clouds(tissue.shape, 3, random)), 0.02, 1)
+    return np.asarray(image * 10 ** -((amount * tissue)[..., None] * np.array(dye)))
 
 
 def marked(image: Floats, points: list[tuple[int, int]], color: Color, width: int = 50, seed: int = 1) -> tuple[Floats, Flags]:
