@@ -79,9 +79,9 @@ class TissueMask(JobType):
         ):
             _write(context, name, data)
 
-    def _final(self, context: JobContext, found: Found) -> Found:
-        """The mask as every artifact shows it: whatever limits it further does so here, and leaves it `joined`."""
-        return found
+    def _final(self, context: JobContext, whole: Found) -> Found:
+        """The mask as every artifact shows it: whatever limits the mask of the whole slide does so here."""
+        return whole
 
     def _outline(self, context: JobContext) -> None:
         slide, reader = slide_of(context), self._reader(context)

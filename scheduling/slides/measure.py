@@ -16,7 +16,7 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 #: Mean ratio of the true length of a curve to that of its pixel staircase with halved corners (Kulpa 1977).
-_STAIRCASE = 0.948
+STAIRCASE = 0.948
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def perimeters_px(rings: Outlines) -> Doubles:
     total = np.concatenate([[0], np.cumsum(np.append(steps, 0))])
     length = total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]
     corners = np.diff(rings.offsets) - 1
-    return np.asarray(_STAIRCASE * (length - corners * (1 - np.sqrt(0.5))))
+    return np.asarray(STAIRCASE * (length - corners * (1 - np.sqrt(0.5))))
 
 
 def polygons(rings: Outlines) -> npt.NDArray[np.object_]:

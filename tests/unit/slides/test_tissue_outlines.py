@@ -48,9 +48,9 @@ def test_joining_adds_and_never_takes_and_has_no_handedness(seed: int, part: flo
     assert np.array_equal(joined(mask[:, ::-1]), done[:, ::-1])
 
 
-def test_a_mask_with_corner_contacts_is_refused() -> None:
-    with pytest.raises(ValueError, match="corner"):
-        tissue_polygons(of_mask(np.diag([255, 255]).astype(np.uint8)), 32, 32)
+def test_pieces_that_touch_by_a_corner_are_one_with_the_gap_filled() -> None:
+    (polygon,) = tissue_polygons(of_mask(np.diag([255, 255]).astype(np.uint8)), 32, 32)
+    assert polygon.area == 32 * 32
 
 
 def test_pieces_within_holes_are_pieces_of_their_own() -> None:
@@ -71,6 +71,13 @@ def test_the_perimeter_of_a_round_piece_with_a_round_hole_is_that_of_circles() -
     mask = (o.ellipse(300, 300, 150, 150, 120, 120) & ~o.ellipse(300, 300, 150, 150, 50, 50)).astype(np.uint8) * 255
     (polygon,) = tissue_polygons(of_mask(joined(mask)), 4800, 4800)
     assert perimeter_px(polygon, 16) == pytest.approx(2 * np.pi * 170 * 16, rel=0.02)
+
+
+def test_the_perimeter_of_a_clipped_piece_counts_the_cut_as_it_is() -> None:
+    mask = o.ellipse(300, 300, 150, 150, 120, 120).astype(np.uint8) * 255
+    (polygon,) = tissue_polygons(of_mask(joined(mask)), 4800, 4800)
+    half = polygon.intersection(shapely.Polygon([(0, 0), (4800, 4800), (0, 4800)]))
+    assert perimeter_px(half, 16) == pytest.approx((np.pi + 2) * 120 * 16, rel=0.02)
 
 
 def test_features_are_locked_annotations_of_class_tissue_with_area_and_perimeter() -> None:
