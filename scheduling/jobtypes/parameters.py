@@ -9,8 +9,14 @@ from scheduling.jobtypes.base import JobContext, JobFailed, JobType, SlideRef
 
 
 def filled(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given`, and the schema's default for whatever is not given and has one."""
-    return {name: rule["default"] for name, rule in schema.get("properties", {}).items() if "default" in rule} | given
+    """`given`, and the schema's default for whatever is not given and has one.
+
+    What is then None and has `x-preset-defaults` in its rule takes the value that these have for the parameter `preset`.
+    """
+    rules = schema.get("properties", {})
+    values = {name: rule["default"] for name, rule in rules.items() if "default" in rule} | given
+    presets = {name: rule["x-preset-defaults"] for name, rule in rules.items() if "x-preset-defaults" in rule}
+    return values | {name: by_preset[values["preset"]] for name, by_preset in presets.items() if values[name] is None}
 
 
 def slide_of(context: JobContext) -> SlideRef:

@@ -14,7 +14,7 @@ import orjson
 import shapely
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
-from scheduling.jobtypes.parameters import provenance, slide_of
+from scheduling.jobtypes.parameters import filled, provenance, slide_of
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.geojson import tissue_collection
 from scheduling.slides.interface import RGB, SlideReader
@@ -24,7 +24,6 @@ from scheduling.slides.reader import cached_reader
 from scheduling.slides.tissue import TissueMask as Found
 from scheduling.slides.tissue import TissueParameters, find_tissue
 from scheduling.slides.tissue_outlines import overlay, tissue_polygons
-from scheduling.slides.tissue_parameters import resolved
 
 cv2.setNumThreads(1)
 
@@ -113,7 +112,7 @@ class TissueMask(JobType):
 
 
 def _parameters(context: JobContext) -> TissueParameters:
-    return resolved(context.spec.parameters)
+    return TissueParameters(**filled(PARAMETERS, context.spec.parameters))
 
 
 def _write(context: JobContext, name: str, data: bytes) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 METHODS = ("saturation", "grey", "entropy")
 
@@ -19,9 +17,9 @@ class TissueParameters:
     threshold: float | None = None
     min_area_mm2: float = 0.02
     max_hole_mm2: float = 0.02
-    min_width_um: float = 100.0
-    close_um: float = 40.0
-    dilate_um: float = 16.0
+    min_width_um: float = 100
+    close_um: float = 40
+    dilate_um: float = 16
     remove_pen: bool = True
     remove_black: bool = True
 
@@ -29,12 +27,6 @@ class TissueParameters:
 #: A needle biopsy is small and broken, so pieces of 0.05 mm are kept; the cores of a TMA are whole, and must not grow together.
 PRESETS: dict[str, TissueParameters] = {
     "resection": TissueParameters(),
-    "biopsy": TissueParameters(preset="biopsy", min_area_mm2=0.002, max_hole_mm2=0.005, min_width_um=40.0, close_um=24.0, dilate_um=24.0),
-    "tma": TissueParameters(preset="tma", min_area_mm2=0.05, max_hole_mm2=0.05, min_width_um=120.0, close_um=32.0, dilate_um=8.0),
+    "biopsy": TissueParameters(preset="biopsy", min_area_mm2=0.002, max_hole_mm2=0.005, min_width_um=40, close_um=24, dilate_um=24),
+    "tma": TissueParameters(preset="tma", min_area_mm2=0.05, max_hole_mm2=0.05, min_width_um=120, close_um=32, dilate_um=8),
 }
-
-
-def resolved(given: Mapping[str, Any]) -> TissueParameters:
-    """The values in force: what is given, and for what is absent or None that of the preset. Raises KeyError for an unknown preset."""
-    stated = {name: value for name, value in given.items() if value is not None}
-    return replace(PRESETS[stated.get("preset", "resection")], **stated)

@@ -140,7 +140,7 @@ def test_a_changed_resolution_or_a_newer_job_type_is_other_work(
 ) -> None:
     slide = slide_of(alice, house, sample)
     run_one(house, alice, mask(slide))
-    monkeypatch.setattr(TissueMask, "version", "3")
+    monkeypatch.setattr(TissueMask, "version", f"{TissueMask.version}.1")
     newer = run_one(house, alice, mask(slide))
     Slide.objects.update(mpp=0.4)
     finer = run_one(house, alice, mask(slide))

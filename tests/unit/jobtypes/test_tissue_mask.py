@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from scheduling.jobtypes.base import InputRef, JobFailed
 from scheduling.jobtypes.masks import mask_of
+from scheduling.jobtypes.parameters import filled
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.tissue_mask import TissueMask
 from scheduling.slides.pyramid import from_png
@@ -150,3 +152,19 @@ def test_values_that_a_preset_gives_are_in_the_schema_and_within_its_limits() ->
 )
 def test_values_outside_the_limits_are_refused(wrong: dict[str, Any]) -> None:
     assert not Draft202012Validator(TissueMask.parameters).is_valid(wrong)
+
+
+def test_a_preset_gives_what_is_not_stated_and_what_is_stated_wins() -> None:
+    def used(**given: Any) -> TissueParameters:
+        return TissueParameters(**filled(TissueMask.parameters, given))
+
+    assert used() == TissueParameters() == PRESETS["resection"]
+    assert used(preset="biopsy") == PRESETS["biopsy"]
+    assert used(preset="tma", close_um=5, min_area_mm2=None) == replace(PRESETS["tma"], close_um=5)
+    assert all(preset.preset == name for name, preset in PRESETS.items())
+
+
+def test_values_of_a_preset_written_out_are_the_same_work() -> None:
+    written = asdict(PRESETS["biopsy"])
+    assert filled(TissueMask.parameters, written) == filled(TissueMask.parameters, {"preset": "biopsy"})
+    assert orjson.dumps(filled(TissueMask.parameters, {"dilate_um": 16})) == orjson.dumps(filled(TissueMask.parameters, {}))

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import shapely
 
+from scheduling.jobtypes.parameters import filled
+from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.interface import RGB
 from scheduling.slides.reader import open_slide
 from scheduling.slides.synthetic import write_sample
 from scheduling.slides.tissue import TissueMask, find_tissue, tissue_of
 from scheduling.slides.tissue_outlines import tissue_polygons
-from scheduling.slides.tissue_parameters import METHODS, PRESETS, TissueParameters, resolved
+from scheduling.slides.tissue_parameters import METHODS, PRESETS, TissueParameters
 from tests.unit.slides import overviews as o
 
 STROKE = [(30, 20), (290, 25), (290, 340)]
@@ -23,7 +25,7 @@ STROKE = [(30, 20), (290, 25), (290, 340)]
 
 def found_on(image: RGB, **given: Any) -> TissueMask:
     """The mask without a margin, unless told otherwise."""
-    return find_tissue(image, o.DOWNSAMPLE, o.MPP, resolved({"dilate_um": 0, **given}))
+    return find_tissue(image, o.DOWNSAMPLE, o.MPP, TissueParameters(**filled(PARAMETERS, {"dilate_um": 0, **given})))
 
 
 def pieces(found: TissueMask) -> list[shapely.Polygon]:
@@ -229,11 +231,3 @@ def test_the_mask_of_the_sample_follows_its_terrain(tmp_path: Path) -> None:
     assert (found.mask[row, column] > 0).mean() > 0.95
     assert 0.15 < (found.mask > 0).mean() < 0.6
     assert all(shapely.is_valid(shape) for shape in tissue_polygons(found, reader.width, reader.height))
-
-
-def test_a_preset_gives_what_is_not_stated_and_what_is_stated_wins() -> None:
-    assert resolved({}) == TissueParameters() == PRESETS["resection"]
-    assert resolved({"preset": "biopsy"}) == PRESETS["biopsy"]
-    mixed = resolved({"preset": "tma", "close_um": 5, "min_area_mm2": None, "threshold": None})
-    assert (mixed.close_um, mixed.min_area_mm2, mixed.threshold) == (5, PRESETS["tma"].min_area_mm2, None)
-    assert all(preset.preset == name for name, preset in PRESETS.items())
