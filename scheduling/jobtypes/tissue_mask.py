@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
+from scheduling.jobtypes.masks import WHOLE_MASK, covered_px, limit_of, limited, within
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
 from scheduling.slides.geojson import tissue_collection
 from scheduling.slides.interface import RGB, SlideReader
@@ -68,6 +69,7 @@ class TissueMask(JobType):
     title: ClassVar[str] = "Tissue mask"
     description: ClassVar[str] = "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, and its area."
     version: ClassVar[str] = "2"
+    limits: ClassVar[tuple[str, ...]] = ("region",)
     parameters: ClassVar[dict[str, Any]] = {
         "type": "object",
         "additionalProperties": False,
@@ -141,20 +143,24 @@ class TissueMask(JobType):
     def _write(self, context: JobContext) -> None:
         slide, reader, blocks = slide_of(context), self._reader(context), self._blocks(context)
         parameters = filled(self.parameters, context.spec.parameters)
-        found = find_tissue(_assembled(context, blocks), blocks.downsample, slide.mpp, TissueParameters(**parameters))
+        whole = find_tissue(_assembled(context, blocks), blocks.downsample, slide.mpp, TissueParameters(**parameters))
+        limit = limit_of(context, reader)
+        found = limited(whole, limit)
         context.warnings.extend(found.warnings)
-        polygons = tissue_polygons(found, reader.width, reader.height)
-        summary = {**provenance(self, context, parameters), **_figures(found, len(polygons), blocks)}
+        polygons = within(tissue_polygons(found, reader.width, reader.height), limit)
+        area = covered_px(found.mask, found.downsample, limit) * (found.mpp * found.downsample / 1000) ** 2
+        summary = {**provenance(self, context, parameters), **_figures(found, len(polygons), blocks), "tissue_area_mm2": round(area, 6)}
         for name, data in (
             ("tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp)),
             ("mask.png", to_png(found.mask)),
             ("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2)),
+            *(() if limit is None else ((WHOLE_MASK, to_png(whole.mask)),)),
         ):
             with context.write_part(name) as file:
                 file.write(data)
 
     def _publish(self, context: JobContext) -> None:
-        for name in ARTIFACTS:
+        for name in (*ARTIFACTS, *((WHOLE_MASK,) if context.spec.region else ())):
             context.publish_artifact(name)
 
 
@@ -174,7 +180,6 @@ def _figures(found: Found, pieces: int, blocks: Blocks) -> dict[str, Any]:
             "separability": round(found.separability, 4),
         },
         "model": {"name": None, "hash": None},
-        "tissue_area_mm2": round(found.area_mm2, 6),
         "tissue_fraction": round(float(np.count_nonzero(found.mask)) / found.mask.size, 6),
         "pieces": pieces,
         "mask": {"width": blocks.width, "height": blocks.height, "downsample": found.downsample, "mpp": found.mpp * found.downsample},
