@@ -105,7 +105,7 @@ def _limit(data_dir: Path, region: bytes | None, annotation: AnnotationRef | Non
     if annotation:
         areas.append(_annotated(data_dir, annotation, width, height))
     if len(areas) == 2:
-        areas = [polygons_only(shapely.intersection(*areas))]
+        areas = [polygons_only(areas[0].intersection(areas[1]))]
     return Region(area=areas[0]) if areas else None
 
 

@@ -149,6 +149,8 @@ def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> di
         "error": job.error or None,
         "warnings": job.warnings,
         "slide": str(job.slide_id) if job.slide_id else None,
+        "region": job.region,
+        "annotation": str(job.annotation_id) if job.annotation_id else None,
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),

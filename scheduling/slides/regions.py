@@ -96,7 +96,7 @@ def _crossed_oddly(edges: Doubles, xs: Doubles, ys: Doubles) -> Bools:
 
 @njit(cache=True)
 def _draw(edges: Doubles, sums: Doubles, passed: Bools) -> None:
-    """Add to `sums` what running totals along its rows turn into signed coverage, and mark the pixels that edges pass.
+    """Add to `sums` what running totals along its rows turn into signed coverage, and mark the pixels inside of which edges pass.
 
     An edge that falls by d within a pixel, at mean distance m from the pixel's left side, covers d(1 - m) of that pixel and d of
     every pixel on its right (Green's theorem, pixel by pixel).
@@ -123,4 +123,5 @@ def _draw(edges: Doubles, sums: Doubles, passed: Bools) -> None:
                 mean = min(max((a + b) / 2 - column, 0.0), 1.0)
                 sums[row, column] += fall * (1.0 - mean)
                 sums[row, column + 1] += fall * mean
-                passed[row, column] = True
+                if bottom > top and 0.0 < mean < 1.0:
+                    passed[row, column] = True
