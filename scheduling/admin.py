@@ -29,7 +29,8 @@ from scheduling.models import (
     VirtualTime,
     Workflow,
 )
-from scheduling.services import annotations, slides, workflows
+from scheduling.services import annotations as annotation_services
+from scheduling.services import slides, workflows
 from scheduling.states import FINISHED
 
 admin.site.site_header = admin.site.site_title = "Workflow scheduler"
@@ -244,7 +245,7 @@ class AnnotationAdmin(SteeredAdmin):
     @admin.action(description="Delete annotations that no unfinished job uses", permissions=["steer"])
     def delete_annotations(self, request: HttpRequest, rows: QuerySet[Annotation]) -> None:
         """As DELETE /slide/{slide_id}/annotation/{annotation_id}."""
-        each(self, request, rows, lambda row, actor: annotations.annotation_delete(annotation=row, actor=actor), "Deleted")
+        each(self, request, rows, lambda row, actor: annotation_services.annotation_delete(annotation=row, actor=actor), "Deleted")
 
 
 class TokenInline(admin.StackedInline[Token, User]):

@@ -31,8 +31,8 @@ from workflowsite.handler import BODY
 MAX_BODY_BYTES = 2**20 + 2**16
 UPLOAD_PATH = b"/slide"
 ANNOTATION_PATH = re.compile(rb"/slide/[^/]+/annotation\Z")
-#: Of an annotation, as the API says.
-MAX_ANNOTATION_BYTES = 16 * 2**20
+#: Of an annotation, as the API says, and what surrounds it in a form.
+MAX_ANNOTATION_BYTES = 16 * 2**20 + 2**16
 #: A client that is in the middle of sending hears the refusal only after its body; so much of that is read and dropped.
 DRAIN_BYTES = 16 * 2**20
 TOO_LARGE = json.dumps({"detail": "The body is too large."}).encode()

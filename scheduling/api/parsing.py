@@ -166,3 +166,45 @@ class SlideUploadHandler(FileUploadHandler):
         """Remove what was written and not kept."""
         if self.incoming is not None:
             self.incoming.__exit__(None, None, None)
+
+
+class GeoJSONUploadHandler(FileUploadHandler):
+    """Holds the one file of the field `file` in memory: an annotation is no longer than the body of one."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.raw: bytearray | None = None
+        #: What the client called the file.
+        self.name = ""
+
+    def handle_raw_input(
+        self, input_data: IO[bytes], META: dict[str, str], content_length: int, boundary: str, encoding: str | None = None
+    ) -> None:
+        """Refuse what is announced as too large before reading it."""
+        if content_length > MAX_GEOJSON_BYTES + _ENVELOPE_BYTES:
+            raise TooLarge
+
+    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+        """Begin the file. Raises Invalid for another field or a second file."""
+        super().new_file(field_name, *args, **kwargs)
+        if field_name != "file":
+            raise Invalid("Unknown key.", field=field_name)
+        if self.raw is not None:
+            raise Invalid("One file at a time.", field="file")
+        self.raw, self.name = bytearray(), self.file_name or ""
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Append. Raises TooLarge."""
+        assert self.raw is not None
+        self.raw += raw_data
+        if len(self.raw) > MAX_GEOJSON_BYTES:
+            raise TooLarge
+
+    def file_complete(self, file_size: int) -> None:
+        """The view takes `drawn`; nothing goes among the request's files."""
+
+    def drawn(self) -> Drawn:
+        """The file read. Raises Invalid when there was none, ParseError, BodyTooLarge."""
+        if self.raw is None:
+            raise Invalid("A file is needed.", field="file")
+        return PlainGeoJSONParser().value(bytes(self.raw))

@@ -293,7 +293,7 @@ class SlidePathSerializer(StrictSerializer):
 
 
 class SlideUploadSerializer(serializers.Serializer[Any]):
-    """An uploaded slide; documents the multipart form, which is read as a stream."""
+    """An uploaded file; documents the multipart form, which is read as a stream."""
 
     file = serializers.FileField()
 
@@ -301,7 +301,7 @@ class SlideUploadSerializer(serializers.Serializer[Any]):
 class AnnotationNameSerializer(serializers.Serializer[Any]):
     """What is said of an annotation beside its GeoJSON."""
 
-    name = serializers.CharField(required=False, max_length=255, default="Annotation")
+    name = serializers.CharField(required=False, max_length=255)
 
 
 class PageFilter(serializers.Serializer[Any]):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from scheduling.api.parsing import MAX_GEOJSON_BYTES
@@ -96,6 +97,21 @@ def test_a_gzipped_file_is_taken_and_kept_plain(alice: APIClient, slide: Slide, 
     assert files(settings.DATA_DIR)[0].read_bytes() == raw
     assert add(alice, slide, gzip.compress(raw)[:-9], kind).status_code == 400
     assert add(alice, slide, gzip.compress(bytes(MAX_GEOJSON_BYTES + 1)), kind).status_code == 413
+
+
+def test_a_file_of_a_form_is_taken_under_its_name(alice: APIClient, slide: Slide, settings: Any) -> None:
+    raw, path = json.dumps(TISSUE).encode(), f"/slide/{slide.pk}/annotation"
+    for name, content in (("liver.geojson", raw), ("liver.geojson.gz", gzip.compress(raw))):
+        answer = alice.post(path, {"file": SimpleUploadedFile(name, content)}, format="multipart")
+        assert answer.status_code == 201, answer.content
+        assert (answer.json()["name"], answer.json()["sha256"]) == (name, hashlib.sha256(raw).hexdigest())
+    for form in ({}, {"file": "text"}, {"other": SimpleUploadedFile("a", raw)}, {"file": SimpleUploadedFile("a", raw), "nope": "1"}):
+        refused = alice.post(path, form, format="multipart")
+        assert refused.status_code == 400
+        assert set(refused.json()) <= {"file", "other", "nope"}, refused.json()
+    large = SimpleUploadedFile("a.geojson", raw.ljust(MAX_GEOJSON_BYTES + 1))
+    assert alice.post(path, {"file": large}, format="multipart").status_code == 413
+    assert len(files(settings.DATA_DIR)) == 2
 
 
 def test_what_is_partly_outside_is_cut_off_with_a_warning(alice: APIClient, slide: Slide) -> None:
