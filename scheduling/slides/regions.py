@@ -59,12 +59,17 @@ class Region:
 
     def _drawn(self, width: int, height: int, downsample: float) -> tuple[npt.NDArray[np.float32], Bools]:
         """Coverage, and which pixels an edge runs through."""
-        limits = [width, height, width, height]
-        edges = np.clip(self.edges / downsample, 0, limits)
-        sums, passed = np.zeros((height, width + 1), np.float64), np.zeros((height, width), np.bool_)
-        _draw(edges, sums, passed)
-        np.cumsum(sums, axis=1, out=sums)
-        return np.minimum(np.abs(sums[:, :width]), 1).astype(np.float32), passed
+        covered, passed = np.zeros((height, width), np.float32), np.zeros((height, width), np.bool_)
+        edges = np.clip(self.edges / downsample, 0, [width, height, width, height])
+        left, top = (int(edges[:, i::2].min(initial=limit)) for i, limit in ((0, width), (1, height)))
+        right, bottom = (int(np.ceil(edges[:, i::2].max(initial=0))) for i in (0, 1))
+        if left < right and top < bottom:
+            # Only where the area is: sums take eight bytes a pixel, and most regions are small.
+            sums = np.zeros((bottom - top, right - left + 1), np.float64)
+            _draw(edges - [left, top, left, top], sums, passed[top:bottom, left:right])
+            np.abs(np.cumsum(sums, axis=1, out=sums), out=sums)
+            covered[top:bottom, left:right] = np.minimum(sums, 1, out=sums)[:, :-1]
+        return covered, passed
 
 
 def rasterised(region: Region, width: int, height: int, downsample: float) -> Bytes:

@@ -220,6 +220,13 @@ def test_the_part_outside_the_slide_is_cut_off_and_nothing_on_it_is_refused() ->
         on_slide(shapely.box(100, 0, 120, 20), 100, 80)
 
 
+def test_an_area_beyond_the_pixels_covers_none_of_them() -> None:
+    for area in (shapely.box(50, 50, 60, 60), shapely.MultiPolygon()):
+        assert not Region(area=area).coverage(4, 4, 8.0).any()
+        assert not rasterised(Region(area=area), 4, 4, 8.0).any()
+        assert not Region(area=area).holds(np.array([5.0]), np.array([5.0])).any()
+
+
 def test_a_ring_in_a_hole_counts_its_vertices() -> None:
     area = read_area({"type": "Polygon", "coordinates": [box(0, 0, 10), box(2, 2, 4)]}, max_vertices=10)
     assert (vertex_count(area), area.area) == (10, 84)
