@@ -60,8 +60,6 @@ class JobBody(Body):
     error = serializers.CharField(allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
     slide = serializers.UUIDField(allow_null=True)
-    region = GeometryField(allow_null=True, help_text="Polygon or MultiPolygon to which the job is limited; null: the whole slide.")
-    annotation = serializers.UUIDField(allow_null=True, help_text="The annotation that is its mask.")
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
@@ -69,6 +67,8 @@ class JobBody(Body):
     cache = serializers.BooleanField(help_text="False: nothing was to be taken from the same work done before.")
     cached = serializers.BooleanField(help_text="The results are those of the same work done before.")
     timeout_s = serializers.FloatField(allow_null=True, help_text="Seconds that it may be running in one attempt; null: no limit.")
+    region = GeometryField(allow_null=True, help_text="Polygon or MultiPolygon to which the job is limited; null: the whole slide.")
+    annotation = serializers.UUIDField(allow_null=True, help_text="The annotation that is its mask.")
     tiles_per_s = serializers.FloatField(allow_null=True, help_text="Measured over about 15 s while it runs; null when it was not yet.")
     estimated_end = serializers.DateTimeField(allow_null=True, help_text="Of a running job's last tile; null when not known.")
 

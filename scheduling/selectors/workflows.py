@@ -149,8 +149,6 @@ def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> di
         "error": job.error or None,
         "warnings": job.warnings,
         "slide": str(job.slide_id) if job.slide_id else None,
-        "region": job.region,
-        "annotation": str(job.annotation_id) if job.annotation_id else None,
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),
@@ -158,6 +156,8 @@ def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> di
         "cache": job.cache,
         "cached": job.cached,
         "timeout_s": job.timeout_s,
+        "region": job.region,
+        "annotation": str(job.annotation_id) if job.annotation_id else None,
         "tiles_per_s": round(job.tiles_per_s, 3) if job.tiles_per_s and job.state == JobState.RUNNING else None,
         "estimated_end": iso(job_end(job, timezone.now())),
     }
