@@ -127,9 +127,8 @@ class ObjectField(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field(
     {
-        "type": "object",
+        "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "items": {"type": "object"}}],
         "nullable": True,
-        "additionalProperties": True,
         "example": {"x": 1024, "y": 2048, "width": 4096, "height": 4096},
     }
 )

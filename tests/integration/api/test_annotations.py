@@ -208,6 +208,14 @@ def test_an_annotation_in_use_stays_and_one_that_was_used_is_hidden(alice: APICl
     assert list(told) == [("annotation.added", "alice"), ("annotation.deleted", "alice")] * 2
 
 
+def test_a_browser_gets_pages(staff: APIClient, alice: APIClient, slide: Slide) -> None:
+    key = add(alice, slide).json()["annotation_id"]
+    for path in (f"/slide/{slide.pk}/annotation", f"/slide/{slide.pk}/annotation/{key}"):
+        page = staff.get(path, HTTP_ACCEPT="text/html")
+        assert (page.status_code, key.encode() in page.content) == (200, True), path
+    assert staff.get("/workflow/batch", HTTP_ACCEPT="text/html").status_code == 405
+
+
 def test_an_annotation_goes_with_its_slide(alice: APIClient, slide: Slide) -> None:
     key = add(alice, slide).json()["annotation_id"]
     assert alice.delete(f"/slide/{slide.pk}").status_code == 204
