@@ -16,6 +16,7 @@ from rest_framework.authtoken.models import Token
 
 from scheduling.errors import SchedulingError
 from scheduling.models import (
+    Annotation,
     Dependency,
     Event,
     IdempotencyKey,
@@ -28,6 +29,7 @@ from scheduling.models import (
     VirtualTime,
     Workflow,
 )
+from scheduling.services import annotations as annotation_services
 from scheduling.services import slides, workflows
 from scheduling.states import FINISHED
 
@@ -222,6 +224,28 @@ class SlideAdmin(SteeredAdmin):
     def delete_slides(self, request: HttpRequest, rows: QuerySet[Slide]) -> None:
         """As DELETE /slide/{slide_id}."""
         each(self, request, rows, lambda row, actor: slides.slide_delete(slide=row, actor=actor), "Deleted")
+
+
+@admin.register(Annotation)
+class AnnotationAdmin(SteeredAdmin):
+    """Areas drawn on slides, the deleted ones that a job still names included."""
+
+    list_display = ("name", "slide", "slide_owner", "features", "area_px", "size_bytes", "created_at", "deleted_at")
+    list_filter = (("deleted_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("slide__owner",)
+    search_fields = ("name", "id", "slide__name", "slide__owner__username", "sha256")
+    readonly_fields = ("id", "created_at")
+    actions = ["delete_annotations"]
+
+    @admin.display(description="owner", ordering="slide__owner__username")
+    def slide_owner(self, annotation: Annotation) -> str:
+        """Whose slide it is."""
+        return annotation.slide.owner.username
+
+    @admin.action(description="Delete annotations that no unfinished job uses", permissions=["steer"])
+    def delete_annotations(self, request: HttpRequest, rows: QuerySet[Annotation]) -> None:
+        """As DELETE /slide/{slide_id}/annotation/{annotation_id}."""
+        each(self, request, rows, lambda row, actor: annotation_services.annotation_delete(annotation=row, actor=actor), "Deleted")
 
 
 class TokenInline(admin.StackedInline[Token, User]):

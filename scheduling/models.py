@@ -89,6 +89,42 @@ class Slide(models.Model):
         return self.name
 
 
+class Annotation(models.Model):
+    """Areas drawn on a slide, kept under DATA_DIR/annotations as they were sent. It belongs to the slide's owner."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slide = models.ForeignKey(Slide, on_delete=models.CASCADE, related_name="annotations")
+    name = models.CharField(max_length=255)
+    size_bytes = models.PositiveIntegerField()
+    #: Of the file, hexadecimal.
+    sha256 = models.CharField(max_length=64)
+    #: Areas in it, and how many of each class ("" without one).
+    features = models.PositiveIntegerField()
+    classes = models.JSONField(default=dict)
+    #: Of what is included less what is cut out, on the slide, in full-resolution pixels.
+    area_px = models.FloatField()
+    warnings = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    #: As a slide's: the row stays as long as a job names it.
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-id"]
+        constraints: ClassVar = [models.CheckConstraint(condition=Q(area_px__gt=0), name="annotation_has_area")]
+        indexes: ClassVar = [
+            # GET /slide/{slide_id}/annotation: one slide's annotations, newest first.
+            models.Index(fields=["slide", "-created_at", "-id"], name="annotation_of_slide"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> str:
+        """Relative to DATA_DIR."""
+        return f"annotations/{self.pk}.geojson"
+
+
 class Workflow(models.Model):
     """Branches of jobs that a user submitted together."""
 
@@ -133,6 +169,10 @@ class Job(models.Model):
     #: The workflow's owner, repeated so that lanes and limits are found without a join.
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="jobs")
     slide = models.ForeignKey(Slide, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    #: A GeoJSON Polygon or MultiPolygon in canonical form, to which the job is limited; null = the whole slide.
+    region = models.JSONField(null=True, blank=True)
+    #: Of the job's slide; its mask.
+    annotation = models.ForeignKey(Annotation, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     job_id = models.CharField(max_length=128, validators=[RegexValidator(NAME_PATTERN)])
     branch = models.CharField(max_length=128, validators=[RegexValidator(NAME_PATTERN)])
     #: What runs serially: "w<workflow key>/<branch>" or "u<user key>/<branch>".
@@ -325,13 +365,16 @@ class Event(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """The first answer to a POST /workflow that carried an Idempotency-Key; kept for 24 hours."""
+    """The first answer to a POST that carried an Idempotency-Key; kept for 24 hours."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
     #: SHA-256 of the body as sent.
     body_sha256 = models.CharField(max_length=64)
+    #: The first one of a batch.
     workflow_uuid = models.UUIDField()
+    #: The whole answer to a batch; null for one workflow.
+    answer = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

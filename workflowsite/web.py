@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from contextlib import suppress
 from contextvars import Context
 from functools import cache
@@ -29,6 +30,9 @@ from workflowsite.handler import BODY
 #: Of every body but an upload: 1 MiB, and what surrounds it in a form.
 MAX_BODY_BYTES = 2**20 + 2**16
 UPLOAD_PATH = b"/slide"
+ANNOTATION_PATH = re.compile(rb"/slide/[^/]+/annotation\Z")
+#: Of an annotation, as the API says, and what surrounds it in a form.
+MAX_ANNOTATION_BYTES = 16 * 2**20 + 2**16
 #: A client that is in the middle of sending hears the refusal only after its body; so much of that is read and dropped.
 DRAIN_BYTES = 16 * 2**20
 TOO_LARGE = json.dumps({"detail": "The body is too large."}).encode()
@@ -41,7 +45,10 @@ def _max_upload_bytes() -> int:
 
 def max_body_bytes(method: bytes, path: bytes, max_upload_bytes: int) -> int:
     """The longest body that a request may have."""
-    is_upload = method == b"POST" and path.partition(b"?")[0] == UPLOAD_PATH
+    place = path.partition(b"?")[0]
+    if method == b"POST" and ANNOTATION_PATH.match(place):
+        return MAX_ANNOTATION_BYTES
+    is_upload = method == b"POST" and place == UPLOAD_PATH
     return max(MAX_BODY_BYTES, max_upload_bytes + 2**16) if is_upload else MAX_BODY_BYTES
 
 

@@ -29,6 +29,21 @@ class AcceptedBody(Body):
     status = serializers.ChoiceField(choices=[s.value for s in WorkflowStatus])
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "nullable": True,
+        "required": ["type", "coordinates"],
+        "properties": {
+            "type": {"type": "string", "enum": ["Polygon", "MultiPolygon"]},
+            "coordinates": {"type": "array", "items": {}},
+        },
+    }
+)
+class GeometryField(ObjectField):
+    """GeoJSON in full-resolution pixels."""
+
+
 class JobBody(Body):
     """A job of a workflow."""
 
@@ -52,6 +67,8 @@ class JobBody(Body):
     cache = serializers.BooleanField(help_text="False: nothing was to be taken from the same work done before.")
     cached = serializers.BooleanField(help_text="The results are those of the same work done before.")
     timeout_s = serializers.FloatField(allow_null=True, help_text="Seconds that it may be running in one attempt; null: no limit.")
+    region = GeometryField(allow_null=True, help_text="Polygon or MultiPolygon to which the job is limited; null: the whole slide.")
+    annotation = serializers.UUIDField(allow_null=True, help_text="The annotation that is its mask.")
     tiles_per_s = serializers.FloatField(allow_null=True, help_text="Measured over about 15 s while it runs; null when it was not yet.")
     estimated_end = serializers.DateTimeField(allow_null=True, help_text="Of a running job's last tile; null when not known.")
 
@@ -76,6 +93,37 @@ class WorkflowBody(_WorkflowHead):
     """A workflow with its jobs, in the order submitted."""
 
     jobs = JobBody(many=True)
+
+
+class BatchedBody(Body):
+    """A workflow of a batch."""
+
+    slide_id = serializers.UUIDField()
+    name = serializers.CharField(allow_blank=True)
+    workflow_id = serializers.UUIDField()
+
+
+class BatchErrorBody(Body):
+    """A slide of a batch for which no workflow was made."""
+
+    slide = serializers.UUIDField(required=False)
+    path = serializers.CharField(required=False, help_text="In place of `slide`, of a file in the folder.")
+    field = serializers.CharField(allow_null=True, help_text="What of the template does not fit this slide, as POST /workflow names it.")
+    detail = serializers.CharField()
+
+
+class BatchBody(Body):
+    """What became of each slide, in the order given."""
+
+    workflows = BatchedBody(many=True)
+    errors = BatchErrorBody(many=True)  # type: ignore[assignment]  # no attribute of the class
+
+
+class NoBatchBody(Body):
+    """No workflow could be made: messages by field, or what was wrong with each slide."""
+
+    detail = serializers.CharField(required=False)
+    errors = BatchErrorBody(many=True, required=False)  # type: ignore[assignment]  # no attribute of the class
 
 
 class JobCountsBody(Body):
@@ -160,6 +208,26 @@ class SlideBody(Body):
     fingerprint = serializers.CharField()
     is_upload = serializers.BooleanField()
     tile_px = serializers.IntegerField(help_text="Side of a tile.")
+    created_at = serializers.DateTimeField()
+
+
+class CountsField(ObjectField):
+    """Numbers by name."""
+
+
+class AnnotationBody(Body):
+    """Areas drawn on a slide."""
+
+    annotation_id = serializers.UUIDField()
+    slide_id = serializers.UUIDField()
+    name = serializers.CharField()
+    features = serializers.IntegerField(help_text="Drawn areas, those that are cut out included.")
+    classes = CountsField(help_text='How many of each class; "" counts those without one.')
+    area_px = serializers.FloatField(help_text="What is included less what is cut out, in full-resolution pixels.")
+    area_mm2 = serializers.FloatField(allow_null=True, help_text="Null until the slide's microns per pixel are known.")
+    size_bytes = serializers.IntegerField()
+    sha256 = serializers.CharField(help_text="Of the GeoJSON.")
+    warnings = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
 
 

@@ -13,6 +13,8 @@ from rest_framework import serializers
 
 from scheduling.errors import Invalid
 from scheduling.models import NAME_PATTERN
+from scheduling.services.batches import MAX_SLIDES, BatchRequest
+from scheduling.services.folders import Folder
 from scheduling.services.workflows import JobRequest, WorkflowRequest
 from scheduling.slides.interface import PLAUSIBLE_MPP
 from scheduling.states import BranchScope, OnFailure, WorkflowStatus
@@ -123,6 +125,29 @@ class ObjectField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(
+    {
+        "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "items": {"type": "object"}}],
+        "nullable": True,
+        "example": {"x": 1024, "y": 2048, "width": 4096, "height": 4096},
+    }
+)
+class RegionField(serializers.Field[Any, Any, Any, Any]):
+    """A rectangle or GeoJSON, also a list of features; what makes an area of it, the service says."""
+
+    default_error_messages = {"invalid": "Must be a rectangle or GeoJSON."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The value as given. Raises ValidationError."""
+        if not isinstance(data, dict | list):
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """Unchanged."""
+        return value
+
+
 def _has_nul(value: Any) -> bool:
     if isinstance(value, str):
         return _NUL in value
@@ -144,6 +169,12 @@ class JobSerializer(StrictSerializer):
     job_type = TextField(max_length=64, help_text="A name of GET /job-types.")
     parameters = ObjectField(required=False, help_text="As the job type's schema in GET /job-types says.")
     slide = IdField(required=False, allow_null=True, help_text="In place of the workflow's slide. Without any, the job is simulated.")
+    region = RegionField(
+        required=False,
+        allow_null=True,
+        help_text='In place of the workflow\'s region: {"x", "y", "width", "height"} in full-resolution pixels, or GeoJSON polygons.',
+    )
+    annotation = IdField(required=False, allow_null=True, help_text="An annotation of the slide, in place of a tissue mask.")
     depends_on = serializers.ListField(
         child=NameField(),
         required=False,
@@ -165,6 +196,7 @@ class WorkflowSerializer(StrictSerializer):
 
     name = TextField(required=False, allow_blank=True, max_length=200)
     slide = IdField(required=False, allow_null=True, help_text="The slide of every job that names no other.")
+    region = RegionField(required=False, allow_null=True, help_text="Of every job that names none; null: the whole slide.")
     branch_scope = ChoiceField(
         required=False,
         choices=[scope.value for scope in BranchScope],
@@ -179,9 +211,70 @@ class WorkflowSerializer(StrictSerializer):
     jobs = JobSerializer(many=True, min_length=1, max_length=MAX_JOBS)  # type: ignore[call-arg]  # many=True takes them
 
 
+class TemplateJobSerializer(JobSerializer):
+    """One job of every workflow of a batch."""
+
+    slide = None  # type: ignore[assignment]  # DRF's way to leave a field out
+
+
+class TemplateSerializer(WorkflowSerializer):
+    """A workflow without its slide."""
+
+    slide = None  # type: ignore[assignment]  # DRF's way to leave a field out
+    jobs = TemplateJobSerializer(many=True, min_length=1, max_length=MAX_JOBS)  # type: ignore[call-arg]  # many=True takes them
+
+
+class BatchSerializer(StrictSerializer):
+    """A workflow for each of many slides."""
+
+    template = TemplateSerializer()
+    slides = serializers.ListField(child=IdField(), required=False, min_length=1, max_length=MAX_SLIDES, help_text="In this order.")
+    folder = TextField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        max_length=1000,
+        help_text="In place of slides: relative to DATA_DIR/slides.",
+    )
+    root = TextField(  # type: ignore[assignment]  # no attribute of the class
+        required=False, max_length=128, help_text="Where the folder lies, in place of DATA_DIR/slides."
+    )
+    recursive = FlagField(required=False, help_text="The folders in it as well.")
+    pattern = TextField(required=False, max_length=200, help_text="Of file names, such as *.svs; all slide formats if left out.")
+    name = TextField(
+        required=False, allow_blank=True, max_length=200, help_text="With {slide} and {n}; the template's name if left out, else {slide}."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One source of slides, each slide once. Raises ValidationError."""
+        if ("slides" in attrs) == ("folder" in attrs):
+            raise serializers.ValidationError({"slides": ["Either slides or a folder is needed, not both."]})
+        of_folder = [name for name in ("root", "recursive", "pattern") if name in attrs and "folder" not in attrs]
+        if of_folder:
+            raise serializers.ValidationError({name: ["Only with a folder."] for name in of_folder})
+        if len(set(attrs.get("slides", ()))) < len(attrs.get("slides", ())):
+            raise serializers.ValidationError({"slides": ["A slide is named twice."]})
+        return attrs
+
+
+def batch_request(data: Any) -> BatchRequest:
+    """The batch that a body asks for. Raises ValidationError."""
+    values = dict(validated(BatchSerializer, data))
+    folder = None
+    if "folder" in values:
+        more = {key: values[key] for key in ("root", "recursive", "pattern") if key in values}
+        folder = Folder(path=values["folder"], **more)
+    template = _request_of(values["template"])
+    return BatchRequest(template=template, slides=tuple(values.get("slides", ())), folder=folder, name=values.get("name", ""))
+
+
 def workflow_request(data: Any) -> WorkflowRequest:
     """The request that a body asks for. Raises ValidationError."""
-    values = dict(validated(WorkflowSerializer, data))
+    return _request_of(validated(WorkflowSerializer, data))
+
+
+def _request_of(checked: Mapping[str, Any]) -> WorkflowRequest:
+    values = dict(checked)
     jobs = tuple(JobRequest(**{**job, "depends_on": tuple(job.get("depends_on", ()))}) for job in values.pop("jobs"))
     return WorkflowRequest(jobs=jobs, **values)
 
@@ -199,9 +292,15 @@ class SlidePathSerializer(StrictSerializer):
 
 
 class SlideUploadSerializer(serializers.Serializer[Any]):
-    """An uploaded slide; documents the multipart form, which is read as a stream."""
+    """An uploaded file; documents the multipart form, which is read as a stream."""
 
     file = serializers.FileField()
+
+
+class AnnotationNameSerializer(serializers.Serializer[Any]):
+    """What is said of an annotation beside its GeoJSON."""
+
+    name = serializers.CharField(required=False, max_length=255)
 
 
 class PageFilter(serializers.Serializer[Any]):

@@ -8,6 +8,8 @@ from django.urls import path, re_path, register_converter
 from django.urls.converters import IntConverter
 
 from scheduling.api import openapi  # noqa: F401  (registers the header's security scheme)
+from scheduling.api.views.annotations import AnnotationViewSet
+from scheduling.api.views.batches import BatchViewSet
 from scheduling.api.views.documents import RedocView, SchemaView, SwaggerView
 from scheduling.api.views.slides import SlideViewSet
 from scheduling.api.views.system import HealthView, JobTypeViewSet, MetricsView, MissingView, QueueViewSet, ReadyView
@@ -38,10 +40,12 @@ register_converter(NameConverter, "name")
 register_converter(IndexConverter, "index")
 
 app_name = "api"
+_ANNOTATIONS = "slide/<str:slide_id>/annotation"
 _JOB = "workflow/<str:workflow_id>/job/<name:job_id>"
 
 urlpatterns = [
     path("workflow", WorkflowViewSet.as_view({"get": "list", "post": "create"}), name="workflows"),
+    path("workflow/batch", BatchViewSet.as_view({"post": "create"}), name="workflow-batch"),
     path("workflow/<str:workflow_id>", WorkflowViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="workflow"),
     path("workflow/<str:workflow_id>/cancel", WorkflowViewSet.as_view({"post": "cancel"}), name="workflow-cancel"),
     path("workflow/<str:workflow_id>/retry", WorkflowViewSet.as_view({"post": "retry"}), name="workflow-retry"),
@@ -56,6 +60,9 @@ urlpatterns = [
     path("slide/<str:slide_id>", SlideViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}), name="slide"),
     path("slide/<str:slide_id>/thumbnail", SlideViewSet.as_view({"get": "thumbnail"}), name="slide-thumbnail"),
     path("slide/<str:slide_id>/tile/<index:level>/<index:column>_<index:row>", SlideViewSet.as_view({"get": "tile"}), name="slide-tile"),
+    path(_ANNOTATIONS, AnnotationViewSet.as_view({"get": "list", "post": "create"}), name="annotations"),
+    path(f"{_ANNOTATIONS}/<str:annotation_id>", AnnotationViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="annotation"),
+    path(f"{_ANNOTATIONS}/<str:annotation_id>/geojson", AnnotationViewSet.as_view({"get": "geojson"}), name="annotation-geojson"),
     path("queue", QueueViewSet.as_view({"get": "retrieve"}), name="queue"),
     path("job-types", JobTypeViewSet.as_view({"get": "list"}), name="job-types"),
     path("healthz", HealthView.as_view(), name="healthz"),

@@ -57,6 +57,16 @@ class InputRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnnotationRef:
+    """Areas drawn on the slide in which this job looks, in place of a tissue mask."""
+
+    #: Relative to DATA_DIR.
+    path: str
+    #: SHA-256 (hex) of the file; part of this job's digest.
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReuseRef:
     """An earlier job of the same owner that did the same work (it has the same digest) and whose results may be taken."""
 
@@ -79,6 +89,9 @@ class JobSpec:
     parameters: dict[str, Any]
     slide: SlideRef | None
     inputs: tuple[InputRef, ...] = ()
+    #: A GeoJSON Polygon or MultiPolygon on the slide, in canonical form: nothing outside it is wanted.
+    region: dict[str, Any] | None = None
+    annotation: AnnotationRef | None = None
     #: Names the tile folder; the same for every job of this owner that does the same work.
     digest: str = ""
     #: The finished tiles are packed and stay when the artifacts are complete; otherwise they are removed.
@@ -95,7 +108,9 @@ class JobSpec:
         """Inverse of to_json."""
         slide = SlideRef(**data["slide"]) if data["slide"] else None
         reuse = _reuse_from(data["reuse"]) if data.get("reuse") else None
-        return cls(**{**data, "slide": slide, "inputs": tuple(InputRef(**ref) for ref in data["inputs"]), "reuse": reuse})
+        annotation = AnnotationRef(**data["annotation"]) if data.get("annotation") else None
+        inputs = tuple(InputRef(**ref) for ref in data["inputs"])
+        return cls(**{**data, "slide": slide, "inputs": inputs, "annotation": annotation, "reuse": reuse})
 
 
 def _reuse_from(data: dict[str, Any]) -> ReuseRef:
@@ -203,6 +218,8 @@ class JobType(ABC):
     parameters: ClassVar[dict[str, Any]]
     #: Names of job types whose artifacts this one reads when such a job stands before it in its branch, on the same slide.
     consumes: ClassVar[tuple[str, ...]] = ()
+    #: What a job may be limited by: "region", "annotation". A type that does not name it would ignore it, so it is refused.
+    limits: ClassVar[tuple[str, ...]] = ()
 
     #: Seconds that planning, and one step of finishing, take at most when all is well; ten times that is taken for stuck.
     plan_s: ClassVar[float] = 1.0

@@ -35,5 +35,7 @@ def provenance(job_type: JobType, context: JobContext, parameters: dict[str, Any
         "software_version": scheduling.__version__,
         "slide": {"name": slide.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
         "parameters": parameters,
+        "region": context.spec.region,
+        "annotation": context.spec.annotation and context.spec.annotation.sha256,
         "inputs": [{"job_type": ref.job_type, "digest": ref.digest} for ref in context.spec.inputs],
     }

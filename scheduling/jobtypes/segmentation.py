@@ -20,12 +20,13 @@ import pyarrow as pa
 from scheduling.jobtypes import cell_export
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
-from scheduling.jobtypes.masks import Mask, mask_of
+from scheduling.jobtypes.masks import Mask, limit_of, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.pyramid import from_png, to_png
 from scheduling.slides.reader import cached_reader
+from scheduling.slides.regions import inside_region
 from scheduling.slides.stain import Stains
 from scheduling.slides.tiling import Grid, read_window
 
@@ -39,6 +40,7 @@ class Segmentation(JobType):
     """A job type that finds cells tile by tile."""
 
     consumes: ClassVar[tuple[str, ...]] = ("TISSUE_MASK",)
+    limits: ClassVar[tuple[str, ...]] = ("region", "annotation")
     #: Moves the tile grid, which must not change the artifacts; for tests.
     grid_offset: ClassVar[tuple[int, int]] = (0, 0)
 
@@ -82,12 +84,13 @@ class Segmentation(JobType):
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
         layout, reader = self.layout(context), self._reader(context)
-        mask = from_png(context.tiles.read_part("mask.png"))
+        mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader)
         parameters = filled(self.parameters, context.spec.parameters)
         windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
         for index, detected in self.detect(context, layout, parameters, windows):
             cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
-            yield index, encode(inside_mask(cells, mask, layout.mask_downsample))
+            cells = inside_mask(cells, mask, layout.mask_downsample)
+            yield index, encode(inside_region(cells, limit) if limit else cells)
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
@@ -103,7 +106,10 @@ class Segmentation(JobType):
         return cached_reader(context.slide_path, slide_of(context).fingerprint)
 
     def _publish_layout(self, context: JobContext) -> None:
-        """Publish the mask, then the layout made from the mask that was published."""
+        """Publish the mask, then the layout made from the mask that was published.
+
+        The constants are those of the whole mask, so that a region has the cells that the whole slide has there.
+        """
         reader, mpp = self._reader(context), slide_of(context).mpp
         parameters = filled(self.parameters, context.spec.parameters)
         geometry = self.geometry(context, parameters)
@@ -111,10 +117,11 @@ class Segmentation(JobType):
         context.tiles.publish_part("mask.png", to_png(made.pixels))
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=made.downsample, warnings=made.warnings)
         grid = Grid.for_slide(reader.width, reader.height, geometry.downsample, geometry.core_px, geometry.halo_px, self.grid_offset)
-        stains, constants = self.constants(reader, mask, geometry, mpp * geometry.downsample, parameters)
+        whole = mask if made.whole is None else replace(mask, pixels=made.whole)
+        stains, constants = self.constants(reader, whole, geometry, mpp * geometry.downsample, parameters)
         layout = Layout(
             grid=grid,
-            cores=tuple(grid.meeting(mask.pixels, mask.downsample / geometry.downsample)),
+            cores=tuple(grid.meeting(mask.within(limit_of(context, reader)), mask.downsample / geometry.downsample)),
             downsample=geometry.downsample,
             mask_downsample=mask.downsample,
             stains=stains,
@@ -127,7 +134,7 @@ class Segmentation(JobType):
         layout, slide = self.layout(context), slide_of(context)
         parameters = filled(self.parameters, context.spec.parameters)
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=layout.mask_downsample)
-        tissue_mm2, totals = mask.area_mm2(slide.mpp), export.totals()
+        tissue_mm2, totals = mask.area_mm2(slide.mpp, limit_of(context, self._reader(context))), export.totals()
         doubts = _doubts(int(totals["cells"]), tissue_mm2)
         context.warnings.extend(doubts)
         summary = {

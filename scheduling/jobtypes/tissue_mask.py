@@ -14,6 +14,7 @@ import orjson
 import shapely
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
+from scheduling.jobtypes.masks import WHOLE_MASK, limit_of, limited, within
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.geojson import tissue_collection
@@ -39,6 +40,7 @@ class TissueMask(JobType):
         "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, its area, and a picture to check it by."
     )
     version: ClassVar[str] = "3"
+    limits: ClassVar[tuple[str, ...]] = ("region",)
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     #: A mask of 25 megapixels, the largest there is.
     step_s: ClassVar[float] = 6.0
@@ -67,10 +69,12 @@ class TissueMask(JobType):
         """The mask, as a part for the next step and as artifact; the overlay."""
         blocks = self._blocks(context)
         overview = _assembled(context, blocks)
-        found = self._final(context, find_tissue(overview, blocks.downsample, slide_of(context).mpp, _parameters(context)))
+        whole = find_tissue(overview, blocks.downsample, slide_of(context).mpp, _parameters(context))
+        found = self._final(context, whole)
         mask = to_png(found.mask)
         for name, data in (
             ("mask.png", mask),
+            *(((WHOLE_MASK, to_png(whole.mask)),) if context.spec.region else ()),
             ("overlay.jpg", to_jpeg(overlay(overview, found))),
             ("found.png", mask),
             ("removed.png", to_png(found.removed)),
@@ -80,12 +84,12 @@ class TissueMask(JobType):
 
     def _final(self, context: JobContext, whole: Found) -> Found:
         """The mask as every artifact shows it: whatever limits the mask of the whole slide does so here."""
-        return whole
+        return limited(whole, limit_of(context, self._reader(context)))
 
     def _outline(self, context: JobContext) -> None:
         slide, reader = slide_of(context), self._reader(context)
         found = self._found(context)
-        polygons = tissue_polygons(found, reader.width, reader.height)
+        polygons = within(tissue_polygons(found, reader.width, reader.height), limit_of(context, reader))
         summary = {
             **provenance(self, context, asdict(_parameters(context))),
             **_figures(found, polygons),
@@ -107,7 +111,7 @@ class TissueMask(JobType):
         )
 
     def _publish(self, context: JobContext) -> None:
-        for name in ARTIFACTS:
+        for name in (*ARTIFACTS, *((WHOLE_MASK,) if context.spec.region else ())):
             context.publish_artifact(name)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from django.conf import settings
 from django.db.models import Sum
 
-from scheduling.models import Job, Slide
+from scheduling.models import Annotation, Job, Slide
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def has_room(free: int | None) -> bool:
 
 
 class DiskUse:
-    """Bytes by user key: results and kept tiles of jobs, as workers last told, and uploaded slides. Kept for a few seconds."""
+    """Bytes by user key: results and kept tiles of jobs, as workers last told, uploaded slides, annotations. Kept for a few seconds."""
 
     def __init__(self) -> None:
         self._bytes: Mapping[int, int] = {}
@@ -52,8 +52,9 @@ class DiskUse:
 def _added_up() -> Mapping[int, int]:
     jobs = Job.objects.filter(disk_bytes__gt=0).order_by().values_list("owner_id").annotate(total=Sum("disk_bytes"))
     slides = Slide.objects.filter(is_upload=True, deleted_at=None).order_by().values_list("owner_id").annotate(total=Sum("size_bytes"))
+    drawn = Annotation.objects.filter(deleted_at=None).order_by().values_list("slide__owner_id").annotate(total=Sum("size_bytes"))
     total: Counter[int] = Counter()
-    for user, size in (*jobs, *slides):
+    for user, size in (*jobs, *slides, *drawn):
         total[user] += size
     return total
 

@@ -28,6 +28,7 @@ from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.services.dependencies import Needing, check_dependencies
+from scheduling.services.limits import Asked, check_limits, set_limits
 from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class JobRequest:
     job_type: str
     parameters: dict[str, Any] = field(default_factory=dict)
     slide: UUID | None = None
+    #: Where on the slide it works: a rectangle or GeoJSON, as given; None = as the workflow says.
+    region: Any = None
+    #: An annotation of the slide in place of a tissue mask.
+    annotation: UUID | None = None
     #: Ids of jobs of the same workflow that must have SUCCEEDED before this one starts.
     depends_on: tuple[str, ...] = ()
     #: False forbids the re-use of finished tiles and results; None = as the workflow says.
@@ -57,6 +62,8 @@ class WorkflowRequest:
     jobs: tuple[JobRequest, ...]
     name: str = ""
     slide: UUID | None = None
+    #: Of every job that names none.
+    region: Any = None
     branch_scope: str = "workflow"
     on_failure: str = "continue"
     cache: bool = True
@@ -81,6 +88,16 @@ def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempo
         return first
     poke()
     return workflow
+
+
+def workflow_check(request: WorkflowRequest) -> None:
+    """Refuse what is wrong with a workflow whatever the slide of its jobs is. Raises Invalid naming the field."""
+    _refuse_duplicates(request)
+    check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
+    for i, job in enumerate(request.jobs):
+        _check_type(job, f"jobs[{i}].job_type")
+        _check_parameters(job, is_simulated=False, where=f"jobs[{i}].parameters")
+    check_limits(request.region, [(job.job_type, Asked(region=job.region, annotation=job.annotation)) for job in request.jobs])
 
 
 def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | None) -> Workflow:
@@ -119,7 +136,7 @@ def workflow_cancel(*, workflow: Workflow, actor: str) -> None:
 
 
 def workflow_retry(*, workflow: Workflow, actor: str) -> None:
-    """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none, or when a slide of theirs was deleted."""
+    """Put FAILED and CANCELLED jobs back in their places. Raises Conflict when there is none, or what one works on was deleted."""
     _change(workflow, lambda user, flow, jobs: _retry(user, flow, jobs, actor), "no failed or cancelled job")
 
 
@@ -198,9 +215,11 @@ def _change(workflow: Workflow, change: Callable[[User, Workflow, list[Job]], in
 
 
 def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> int:
-    gone = Job.objects.filter(pk__in=[job.pk for job in jobs], state__in=RETRYABLE, slide__deleted_at__isnull=False).first()
-    if gone is not None:
-        raise Conflict(f"The slide of job {gone.job_id} was deleted.")
+    for name in ("slide", "annotation"):
+        deleted = {f"{name}__deleted_at__isnull": False}
+        gone = Job.objects.filter(pk__in=[job.pk for job in jobs], state__in=RETRYABLE, **deleted).first()
+        if gone is not None:
+            raise Conflict(f"The {name} of job {gone.job_id} was deleted.")
     return store.retry_jobs(user, workflow, jobs, timezone.now(), actor=actor)
 
 
@@ -210,6 +229,7 @@ def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
     check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
     slides = _slides_of(user, request)
     jobs = [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
+    set_limits(jobs, [Asked(region=job.region, annotation=job.annotation) for job in request.jobs], request.region)
     for job, asked in zip(jobs, request.jobs, strict=True):
         job.cache = request.cache if asked.cache is None else asked.cache
         job.timeout_s = asked.timeout_s
@@ -237,8 +257,7 @@ def _slides_of(user: User, request: WorkflowRequest) -> dict[UUID | None, Slide]
 
 
 def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job:
-    if job.job_type not in registry.names():
-        raise Invalid(f"{job.job_type!r} is not a job type; there are {', '.join(registry.names())}.", field=f"{where}.job_type")
+    _check_type(job, f"{where}.job_type")
     if slide is None and job.job_type not in simulated.PROFILES:
         raise Invalid(f"{job.job_type} needs a slide.", field=f"{where}.slide")
     if slide is not None and slide.mpp is None:
@@ -253,6 +272,11 @@ def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job
         slide=slide,
         tiles_total=simulated.tiles_total(job.job_type, job.parameters) if slide is None else None,
     )
+
+
+def _check_type(job: JobRequest, field: str) -> None:
+    if job.job_type not in registry.names():
+        raise Invalid(f"{job.job_type!r} is not a job type; there are {', '.join(registry.names())}.", field=field)
 
 
 def _check_parameters(job: JobRequest, *, is_simulated: bool, where: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import shapely
 
 from scheduling.slides.cells import Detected, cells_of_window
 from scheduling.slides.contours import outlines
 from scheduling.slides.nuclei import NucleusLimits, grow, nuclei_labels
+from scheduling.slides.regions import Region, inside_region, rasterised
 from scheduling.slides.tiling import Grid
 
 
@@ -19,7 +21,9 @@ def warm() -> None:
     outlines(labels)
     grow(labels, np.ones((64, 64), np.uint8))
     found = Detected(nuclei=labels, count=count, stained=stained)
-    cells_of_window(found, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5)
+    region = Region(area=shapely.box(1, 1, 9, 9))
+    rasterised(region, 4, 4, 4.0)
+    inside_region(cells_of_window(found, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5), region)
 
 
 if __name__ == "__main__":

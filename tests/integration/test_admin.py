@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.authtoken.models import Token
 
-from scheduling.models import Event, Job, Slide, User, UserSlot, Workflow
+from scheduling.models import Annotation, Event, Job, Slide, User, UserSlot, Workflow
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import JobState, WorkflowStatus
 
@@ -45,6 +45,7 @@ def test_every_model_is_there_and_every_page_opens(boss: Client) -> None:
     slide = Slide.objects.create(
         owner=workflow.owner, name="s", path="slides/s.svs", size_bytes=1, fingerprint="f", width=1, height=1, format="aperio"
     )
+    Annotation.objects.create(slide=slide, name="By hand", size_bytes=1, features=1, area_px=1.0)
     UserSlot.objects.get_or_create(user=workflow.owner)
     for model in apps.get_app_config("scheduling").get_models():
         assert admin.site.is_registered(model), model

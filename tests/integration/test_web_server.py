@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from scheduling.api.parsing import MAX_GEOJSON_BYTES
 from tests.support.environment import SETTINGS
 from tests.support.product import free_port
 from tests.support.waiting import eventually
 from workflowsite.env import BASE_DIR
-from workflowsite.web import DRAIN_BYTES, MAX_BODY_BYTES, max_body_bytes
+from workflowsite.web import DRAIN_BYTES, MAX_ANNOTATION_BYTES, MAX_BODY_BYTES, max_body_bytes
 
 UPLOAD_LIMIT = 50 * 2**20
 
@@ -159,5 +160,6 @@ def test_a_request_that_waited_on_its_connection_begins_with_a_context_of_its_ow
 def test_limits_are_those_of_the_path() -> None:
     assert max_body_bytes(b"POST", b"/slide?x=1", 10**9) == 10**9 + 2**16
     assert max_body_bytes(b"POST", b"/slide", 1) == MAX_BODY_BYTES, "a path in JSON must fit"
+    assert max_body_bytes(b"POST", b"/slide/x/annotation?name=a", 10**9) == MAX_ANNOTATION_BYTES == MAX_GEOJSON_BYTES + 2**16
     for method, path in ((b"PATCH", b"/slide"), (b"POST", b"/slide/x"), (b"POST", b"/slides"), (b"POST", b"/ui")):
         assert max_body_bytes(method, path, 10**9) == MAX_BODY_BYTES

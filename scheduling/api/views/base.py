@@ -37,6 +37,7 @@ _REFUSALS = {
 
 WORKFLOW_ID = OpenApiParameter("workflow_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 JOB_ID = OpenApiParameter("job_id", OpenApiTypes.STR, OpenApiParameter.PATH)
+ANNOTATION_ID = OpenApiParameter("annotation_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 SLIDE_ID = OpenApiParameter("slide_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 

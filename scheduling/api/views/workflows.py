@@ -15,9 +15,9 @@ from rest_framework.utils.urls import replace_query_param
 from scheduling.api.bodies import AcceptedBody, EventPageBody, ResultsBody, WorkflowBody, WorkflowRowBody
 from scheduling.api.downloads import content_type, file_response
 from scheduling.api.pagination import NewestFirst
-from scheduling.api.serializers import WorkflowFilter, WorkflowSerializer, event_page, filters, idempotency_key, workflow_request
-from scheduling.api.throttling import RateLimited, TokenBucketThrottle
+from scheduling.api.serializers import WorkflowFilter, WorkflowSerializer, event_page, filters, workflow_request
 from scheduling.api.views.base import JOB_ID, WORKFLOW_ID, Resource, refusals
+from scheduling.api.views.submitting import KEY, Submitting
 from scheduling.models import Workflow
 from scheduling.selectors import events
 from scheduling.selectors import workflows as selectors
@@ -69,12 +69,6 @@ _ACCEPTED = OpenApiExample(
     "Accepted", {"workflow_id": "9d2fdb1a-3f5a-4e99-8732-13418e015e19", "status": "ACCEPTED"}, response_only=True, status_codes=["201"]
 )
 _LIMITED = OpenApiExample("Rate limit", {"detail": "Rate limit exceeded. Please slow down."}, response_only=True, status_codes=["429"])
-_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    description="1 to 255 visible ASCII characters. The same key and body within 24 hours give the first answer again, and take no token.",
-)
 _LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201], description="The new workflow.")
 _SEARCH = OpenApiParameter(
     "search", OpenApiTypes.STR, description="Part of the name, of a job_id or of a slide's name, or the workflow_id."
@@ -114,44 +108,26 @@ _EVENTS = OpenApiExample(
 )
 
 
-class WorkflowViewSet(Resource):
+class WorkflowViewSet(Submitting[Workflow]):
     """Branches of jobs that a user submitted together."""
 
     pagination_class = NewestFirst
-    throttle_classes = (TokenBucketThrottle,)
-    _idempotency: services.Idempotency | None = None
-    _first_answer: Workflow | None = None
 
-    def check_throttles(self, request: Request) -> None:
-        """Only POST is limited; the repetition of an answered one takes no token."""
-        if self.action != "create":
-            return
-        if "Idempotency-Key" in request.headers:
-            self._find_first_answer(request)
-        if self._first_answer is None:
-            super().check_throttles(request)
-
-    def throttled(self, request: Request, wait: float | None) -> None:  # type: ignore[override]
-        """429."""
-        raise RateLimited(wait)
-
-    def _find_first_answer(self, request: Request) -> None:
-        key = idempotency_key(request.headers["Idempotency-Key"])
-        request.data  # noqa: B018  (reads the body, whose digest the parser leaves on the request)
-        self._idempotency = services.Idempotency(key=key, body_sha256=getattr(request, "body_sha256", ""))
-        self._first_answer = services.idempotent_replay(user=self.user, idempotency=self._idempotency)
+    def first_answer(self, idempotency: services.Idempotency) -> Workflow | None:
+        """The workflow that this key has made."""
+        return services.idempotent_replay(user=self.user, idempotency=idempotency)
 
     @extend_schema(
         operation_id="workflow_submit",
         request=WorkflowSerializer,
-        parameters=[_KEY, _LOCATION],
+        parameters=[KEY, _LOCATION],
         responses={201: AcceptedBody, **refusals(400, 413, 415, 422, 429)},
         examples=[_SUBMISSION, _ON_A_SLIDE, _DEPENDING, _ACCEPTED, _LIMITED],
     )
     def create(self, request: Request) -> Response:
         """Submit a workflow."""
-        workflow = self._first_answer or services.workflow_submit(
-            user=self.user, request=workflow_request(request.data), idempotency=self._idempotency
+        workflow = self.answered or services.workflow_submit(
+            user=self.user, request=workflow_request(request.data), idempotency=self.idempotency
         )
         location = request.build_absolute_uri(reverse("api:workflow", args=[str(workflow.uuid)]))
         return Response(

@@ -22,7 +22,7 @@ from scheduling.jobtypes.base import JobSpec
 from scheduling.models import Dependency, Job
 from scheduling.states import JobState
 
-_RELATED = ("workflow", "owner", "slide")
+_RELATED = ("workflow", "owner", "slide", "annotation")
 _HAS_ENDED = {JobState.FAILED: "has failed", JobState.CANCELLED: "was cancelled"}
 
 
@@ -160,9 +160,11 @@ def _inputs_of(job: Job, needs: Sequence[Job]) -> list[Job]:
     """One job of each type that this one reads, on the same slide: the last of those it depends on, else the last before it in its
     branch. Raises registry.Unusable.
     """
-    wanted = registry.usable_runner(job.job_type, simulated=job.slide_id is None).consumes
+    wanted = set(registry.usable_runner(job.job_type, simulated=job.slide_id is None).consumes)
     if job.slide_id is None:
         return []
+    if job.annotation_id is not None:
+        wanted.discard("TISSUE_MASK")  # the annotation is the mask
     earlier = Job.objects.filter(workflow_id=job.workflow_id, branch=job.branch, slide_id=job.slide_id, job_type__in=wanted, pk__lt=job.pk)
     named = [need for need in needs if need.slide_id == job.slide_id and need.job_type in wanted]
     return list({found.job_type: found for found in (*earlier.order_by("pk"), *named)}.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from scheduling.engine.store.specs import needed_digests
-from scheduling.models import IdempotencyKey, Job
+from scheduling.models import Annotation, IdempotencyKey, Job
 
 #: How long an Idempotency-Key gives its first answer again.
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -24,7 +24,7 @@ def forget_old_keys(now: datetime) -> int:
 
 
 def unneeded_folders(data_dir: Path, now_s: float) -> Iterator[Path]:
-    """Tile folders that no job needs any more and result folders of jobs that are no more, unchanged for a grace time.
+    """Tile folders that no job needs any more, and results and annotations of what is no more, unchanged for a grace time.
 
     What a process had no time to remove: one that was killed after its commit, or a job whose tiles got another digest.
     """
@@ -34,6 +34,15 @@ def unneeded_folders(data_dir: Path, now_s: float) -> Iterator[Path]:
         folders = {UUID(name): name for name in names if _is_uuid(name)}
         for gone in set(folders) - set(Job.objects.filter(uuid__in=folders).values_list("uuid", flat=True)):
             yield data_dir / "results" / folders[gone]
+    yield from _unneeded_annotations(data_dir / "annotations", now_s)
+
+
+def _unneeded_annotations(parent: Path, now_s: float) -> Iterator[Path]:
+    """Files of annotations that were deleted, by themselves or with their slide."""
+    for names in _batches(parent, now_s):
+        files = {UUID(name.partition(".")[0]): name for name in names if _is_uuid(name.partition(".")[0])}
+        kept = Annotation.objects.filter(pk__in=files, deleted_at=None, slide__deleted_at=None).values_list("pk", flat=True)
+        yield from (parent / files[gone] for gone in set(files) - set(kept))
 
 
 def _batches(parent: Path, now_s: float) -> Iterator[list[str]]:

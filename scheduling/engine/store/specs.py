@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from scheduling.jobtypes import registry
-from scheduling.jobtypes.base import InputRef, JobSpec, ReuseRef, SlideRef
+from scheduling.jobtypes.base import AnnotationRef, InputRef, JobSpec, ReuseRef, SlideRef
 from scheduling.jobtypes.parameters import filled
 from scheduling.models import Job, Slide
 from scheduling.states import JobState
@@ -32,6 +32,8 @@ def spec_of(job: Job, inputs: Sequence[Job]) -> JobSpec:
         parameters=job.parameters,
         slide=slide,
         inputs=refs,
+        region=job.region,
+        annotation=AnnotationRef(path=job.annotation.path, sha256=job.annotation.sha256) if job.annotation else None,
         digest=digest,
         keeps_tiles=_is_shared(job),
         reuse=_same_work(job, digest) if _is_shared(job) else None,
@@ -78,7 +80,14 @@ def _work_of(job: Job, inputs: Sequence[InputRef]) -> dict[str, Any]:
         "type": [job.job_type, runner.version],
         "parameters": filled(runner.parameters, job.parameters),
         "inputs": sorted([ref.job_type, ref.digest] for ref in inputs),
+        **_limits_of(job),
     }
+
+
+def _limits_of(job: Job) -> dict[str, Any]:
+    """Where the job looks, of a job that is limited at all: the digests of all others stay what they were."""
+    annotation = {"annotation": job.annotation.sha256} if job.annotation else {}
+    return annotation | ({"region": job.region} if job.region else {})
 
 
 def _same_work(job: Job, digest: str) -> ReuseRef | None:

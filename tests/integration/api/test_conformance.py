@@ -23,6 +23,7 @@ from tests.integration.api.conftest import JOBS, finish, publish
 HEARTBEAT = presence.Heartbeat(
     name="w", queues=("cpu",), processes=2, state="idle", bundles=("x",), heartbeat="2026-01-02T03:04:05.000006Z", version="1"
 )
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -66,6 +67,18 @@ def test_bodies_are_what_the_schema_says(
     check(alice.get(f"/workflow/{done}/job/j1/results"), "/workflow/{workflow_id}/job/{job_id}/results")
     check(alice.post(f"/workflow/{failed}/retry"), "/workflow/{workflow_id}/retry", "post")
     check(alice.get("/slide"), "/slide")
+    drawn = alice.post(f"/slide/{slide.pk}/annotation?name=A", {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 900], [0, 0]]]})
+    check(drawn, "/slide/{slide_id}/annotation", "post")
+    annotation = drawn.json()["annotation_id"]
+    check(alice.get(f"/slide/{slide.pk}/annotation"), "/slide/{slide_id}/annotation")
+    check(alice.get(f"/slide/{slide.pk}/annotation/{annotation}"), "/slide/{slide_id}/annotation/{annotation_id}")
+    limits = {"region": {"x": 1, "y": 2, "width": 3, "height": 4}, "annotation": annotation}
+    limited = submit([{**JOBS[0], **limits}], slide=str(slide.pk))
+    check(alice.get(f"/workflow/{limited}"), "/workflow/{workflow_id}")
+    for slides in ([str(slide.pk), UNKNOWN], [UNKNOWN]):
+        batch = alice.post("/workflow/batch", {"template": {"jobs": JOBS}, "slides": slides})
+        assert len(batch.json()["errors"]) == 1
+        check(batch, "/workflow/batch", "post")
     check(alice.get(f"/slide/{slide.pk}"), "/slide/{slide_id}")
     presence.beat(Redis.from_url(settings.ENV.redis_url), HEARTBEAT)
     check(alice.get("/queue"), "/queue")
@@ -85,7 +98,18 @@ text = st.text(max_size=12) | st.sampled_from(
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=8)
-KEYS = ["job_id", "branch", "job_type", "parameters", "slide", "depends_on", "cache", "timeout_s"]
+KEYS = ["job_id", "branch", "job_type", "parameters", "slide", "depends_on", "cache", "timeout_s", "region", "annotation"]
+positions = st.lists(st.lists(st.floats() | st.integers() | text, max_size=3), max_size=6)
+geometries = st.fixed_dictionaries(
+    {"type": st.sampled_from(["Polygon", "MultiPolygon", "Feature", "FeatureCollection", "Point"]) | text},
+    optional={
+        "coordinates": st.lists(positions, max_size=2) | st.lists(st.lists(positions, max_size=2), max_size=2) | values,
+        "features": st.lists(values, max_size=2),
+        "geometry": values,
+        "properties": values,
+    },
+)
+regions = values | geometries | st.dictionaries(st.sampled_from(["x", "y", "width", "height"]), scalars, max_size=4)
 parameters = st.dictionaries(st.sampled_from(["tiles", "seconds_per_tile", "fail_at_tile"]) | text, values, max_size=3)
 good_job = st.fixed_dictionaries(
     {"job_id": st.sampled_from("abcd"), "branch": st.just("b"), "job_type": st.sampled_from(["TISSUE_MASK", "SEGMENT_CELLS"])},
@@ -98,7 +122,14 @@ good_job = st.fixed_dictionaries(
 jobs = good_job | st.dictionaries(st.sampled_from(KEYS) | text, values, max_size=5)
 bodies = values | st.fixed_dictionaries(
     {"jobs": st.lists(jobs, max_size=3) | values},
-    optional=dict.fromkeys(("name", "slide", "branch_scope", "on_failure", "cache", "x"), values),
+    optional={**dict.fromkeys(("name", "slide", "branch_scope", "on_failure", "cache", "x"), values), "region": regions},
+)
+batches = values | st.fixed_dictionaries(
+    {"template": bodies},
+    optional={
+        "slides": st.lists(text, max_size=2) | values,
+        **dict.fromkeys(("folder", "root", "pattern", "recursive", "name", "x"), values),
+    },
 )
 
 
@@ -110,9 +141,34 @@ def test_no_body_gives_a_server_error(alice: APIClient, body: Any) -> None:
     assert answer.json()
 
 
+@given(body=geometries | st.lists(geometries | values, max_size=2) | values)
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+def test_no_annotation_gives_a_server_error(alice: APIClient, slide: Slide, body: Any) -> None:
+    answer = alice.generic("POST", f"/slide/{slide.pk}/annotation", json.dumps(body), content_type="application/geo+json")
+    assert answer.status_code in (201, 400), (body, answer.content)
+    assert answer.json()
+
+
+@given(body=batches)
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+def test_no_batch_gives_a_server_error(alice: APIClient, body: Any) -> None:
+    answer = alice.generic("POST", "/workflow/batch", json.dumps(body), content_type="application/json")
+    assert answer.status_code in (201, 400), (body, answer.content)
+    assert answer.json()
+
+
+@given(area=regions)
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+def test_no_region_gives_a_server_error(alice: APIClient, slide: Slide, area: Any) -> None:
+    body = json.dumps({"slide": str(slide.pk), "jobs": [{**JOBS[0], "region": area}]})
+    answer = alice.generic("POST", "/workflow", body, content_type="application/json")
+    assert answer.status_code in (201, 400), (body, answer.content)
+    assert answer.json()
+
+
 @given(raw=st.binary(max_size=60) | st.text(st.characters(), max_size=60).map(lambda t: t.encode("utf-8", "surrogatepass")))
 @settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
-@pytest.mark.parametrize("path", ["/workflow", "/slide"])
+@pytest.mark.parametrize("path", ["/workflow", "/slide", "/workflow/batch"])
 def test_no_bytes_give_a_server_error(alice: APIClient, path: str, raw: bytes) -> None:
     answer = alice.generic("POST", path, raw, content_type="application/json")
     assert answer.status_code == 400, (raw, answer.content)

@@ -157,6 +157,10 @@ def test_the_schema_is_valid_and_complete() -> None:
         *((f"{job}/results{name}", "get") for name in ("", "/{name}")),
         *(("/slide", method) for method in ("get", "post")),
         *(("/slide/{slide_id}", method) for method in ("get", "patch", "delete")),
+        ("/workflow/batch", "post"),
+        *(("/slide/{slide_id}/annotation", method) for method in ("get", "post")),
+        *(("/slide/{slide_id}/annotation/{annotation_id}", method) for method in ("get", "delete")),
+        ("/slide/{slide_id}/annotation/{annotation_id}/geojson", "get"),
         *((f"/slide/{{slide_id}}/{picture}", "get") for picture in ("thumbnail", "tile/{level}/{column}_{row}")),
         *((path, "get") for path in ("/queue", "/job-types", "/healthz", "/readyz", "/metrics")),
     }

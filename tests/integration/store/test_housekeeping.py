@@ -7,10 +7,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from scheduling.engine.store.housekeeping import unneeded_folders
-from scheduling.models import Job
-from tests.integration.working import job_of, new_user, submit
+from scheduling.models import Annotation, Job
+from tests.integration.working import job_of, new_slide, new_user, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +38,21 @@ def test_only_old_folders_that_no_job_needs_are_unneeded(tmp_path: Path) -> None
     folder(results, str(uuid4()), age_s=5)
     folder(results, str(job_of(workflow, "done").uuid))
     folder(results, "not-of-ours")
+    assert set(unneeded_folders(tmp_path, NOW_S)) == unneeded
+
+
+def test_files_of_annotations_that_are_gone_are_unneeded(tmp_path: Path) -> None:
+    owner = new_user()
+    slide, gone = new_slide(owner, "a"), new_slide(owner, "b", deleted_at=timezone.now())
+    fields = {"size_bytes": 1, "features": 1, "area_px": 1.0}
+    kept, deleted, orphan = (
+        Annotation.objects.create(slide=of, deleted_at=at, **fields) for of, at in ((slide, None), (slide, timezone.now()), (gone, None))
+    )
+    parent = tmp_path / "annotations"
+    folder(parent, f"{kept.pk}.geojson")
+    folder(parent, f"{uuid4()}.geojson", age_s=5)
+    folder(parent, "not-of-ours")
+    unneeded = {folder(parent, name) for name in (f"{deleted.pk}.geojson", f"{orphan.pk}.geojson", f"{uuid4()}.part")}
     assert set(unneeded_folders(tmp_path, NOW_S)) == unneeded
 
 
