@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -74,7 +75,7 @@ class Export:
             self._write_mask,
         ]
 
-    def totals(self) -> dict[str, float]:
+    def totals(self) -> dict[str, Any]:
         """Number of cells, and sums over them, of all blocks."""
         return self._noted(len(self.blocks) - 1)
 
@@ -132,18 +133,19 @@ class Export:
         ):
             self._write(_part(name, block), data)
 
-    def _noted(self, block: int) -> dict[str, float]:
+    def _noted(self, block: int) -> dict[str, Any]:
         """Totals up to and with a block."""
         if block < 0:
             return {
                 "cells": 0,
                 "area_um2": 0.0,
                 "area_um2_squared": 0.0,
+                "areas": {},
                 "hematoxylin_od": 0.0,
                 "bytes": len(geojson.HEAD),
                 "crc": zlib.crc32(geojson.HEAD),
             }
-        noted: dict[str, float] = orjson.loads(self.context.part_path(_part("totals", block)).read_bytes())
+        noted: dict[str, Any] = orjson.loads(self.context.part_path(_part("totals", block)).read_bytes())
         return noted
 
     def _join(self, name: str, head: bytes, tail: bytes) -> None:
@@ -185,7 +187,7 @@ class Export:
             file.write(data)
 
 
-def figures(totals: dict[str, float], tissue_mm2: float) -> dict[str, Any]:
+def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:
     """Counts, areas and densities for the summary."""
     cells = int(totals["cells"])
     mean = totals["area_um2"] / cells if cells else None
@@ -199,21 +201,41 @@ def figures(totals: dict[str, float], tissue_mm2: float) -> dict[str, Any]:
             "total": round(totals["area_um2"], 4),
             "mean": rounded(mean),
             "sd": rounded(max(0.0, variance) ** 0.5 if variance is not None else None),
+            **_quantiles(totals["areas"]),
         },
         "hematoxylin_od_mean": rounded(totals["hematoxylin_od"] / cells if cells else None),
     }
 
 
-def _added(before: dict[str, float], cells: pa.Table, features: bytes) -> dict[str, float]:
+def _added(before: dict[str, Any], cells: pa.Table, features: bytes) -> dict[str, Any]:
     areas, stained = (np.asarray(cells[name]) for name in ("area_um2", "hematoxylin_od_mean"))
     return {
         "cells": before["cells"] + len(cells),
         "area_um2": before["area_um2"] + float(areas.sum()),
+        "areas": _counted(before["areas"], areas),
         "area_um2_squared": before["area_um2_squared"] + float((areas**2).sum()),
         "hematoxylin_od": before["hematoxylin_od"] + float(stained.sum()),
         "bytes": before["bytes"] + len(features),
         "crc": zlib.crc32(features, int(before["crc"])),
     }
+
+
+def _counted(before: dict[str, int], areas: npt.NDArray[np.float64]) -> dict[str, int]:
+    """How many cells have each area; there are few different ones, as they are whole numbers of pixels."""
+    counts = dict(before)
+    for area, count in zip(*np.unique(areas, return_counts=True), strict=True):
+        counts[repr(float(area))] = counts.get(repr(float(area)), 0) + int(count)
+    return counts
+
+
+def _quantiles(counts: dict[str, int]) -> dict[str, float | None]:
+    """Least, quartiles and most: the smallest area that at least that part of the cells does not exceed."""
+    names = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
+    if not counts:
+        return dict.fromkeys(names)
+    values = np.array(sorted(map(float, counts)))
+    reached = np.cumsum([counts[repr(float(value))] for value in values])
+    return {name: float(values[np.searchsorted(reached, max(1, part * reached[-1]))]) for name, part in names.items()}
 
 
 def deflated(data: bytes, *, is_last: bool = False) -> bytes:

@@ -149,3 +149,11 @@ def test_cells_are_measured_by_the_names_that_qupath_gives(context: JobContext) 
     stains = [f"Nucleus: {stain} OD {figure}" for stain in ("Hematoxylin", "Eosin") for figure in ("mean", "sum", "std dev", "max", "min")]
     shape = ["Area µm^2", "Perimeter µm", "Circularity", "Solidity", "Max diameter µm", "Min diameter µm"]
     assert list(feature["properties"]["measurements"]) == [*(f"Nucleus: {name}" for name in shape), *stains]
+
+
+def test_the_summary_gives_the_quartiles_of_the_areas(context: JobContext) -> None:
+    found = artifacts_of(context)
+    areas = pyarrow.parquet.read_table(BytesIO(found["cells.parquet"]))["area_um2"].to_numpy()
+    statistics = orjson.loads(found["summary.json"])["nuclear_area_um2"]
+    wanted = np.quantile(areas, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf").tolist()
+    assert [statistics[name] for name in ("min", "quartile_1", "median", "quartile_3", "max")] == wanted
