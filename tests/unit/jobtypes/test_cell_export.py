@@ -157,3 +157,10 @@ def test_the_summary_gives_the_quartiles_of_the_areas(context: JobContext) -> No
     statistics = orjson.loads(found["summary.json"])["nuclear_area_um2"]
     wanted = np.quantile(areas, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf").tolist()
     assert [statistics[name] for name in ("min", "quartile_1", "median", "quartile_3", "max")] == wanted
+
+
+def test_geopandas_reads_the_parquet_file(context: JobContext) -> None:
+    geopandas = pytest.importorskip("geopandas", reason="geopandas is not installed")
+    frame = geopandas.read_parquet(BytesIO(artifacts_of(context)["cells.parquet"]))
+    assert len(frame) == len(planted())
+    assert set(frame.geom_type) == {"Polygon"}
