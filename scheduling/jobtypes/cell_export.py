@@ -1,111 +1,193 @@
-"""From finished tiles of cells to artifacts, in short steps: each chunk of tiles becomes parts, each artifact joins its parts.
+"""From finished tiles of cells to artifacts, in short steps: seams, then blocks of cells, then each artifact from its blocks.
 
-Cells are numbered through in the order of the tiles. Every step may be repeated and then writes the same bytes; a chunk's
-first number is what the chunk before it noted down.
+Cells are numbered by blocks of a grid that is the same for all runs, and inside a block by place. Every step may be repeated
+and then writes the same bytes; a block's first number is what the block before it noted down.
 """
 
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from scheduling.jobtypes.base import JobContext, Step
-from scheduling.slides import geojson, tables
+from scheduling.jobtypes.layout import Layout
+from scheduling.jobtypes.parameters import slide_of
+from scheduling.slides import geojson, seams, tables
 from scheduling.slides.cells import SCHEMA, decode
+from scheduling.slides.pyramid import from_png
+from scheduling.slides.reader import cached_reader
+from scheduling.slides.seams import Rival, conflicts, settled
+from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
+from scheduling.slides.tissue import TissueMask, tissue_polygons
 
-ARTIFACTS = ("results.json", "cells.geojson", "cells.csv", "cells.parquet", "summary.json")
-#: With up to 2,000 cells in a tile a chunk takes about a quarter of a second.
-TILES_A_CHUNK = 3
+ARTIFACTS = (
+    "results.json",
+    "cells.geojson",
+    "cells.geojson.gz",
+    "cells.csv",
+    "cells.parquet",
+    "tissue.geojson",
+    "mask.png",
+    "summary.json",
+)
+_GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """The cells of one job's tiles 0…tiles-1 on their way to its artifacts."""
+    """The cells of one job's tiles on their way to its artifacts."""
 
     context: JobContext
-    tiles: int
+    layout: Layout
     fingerprint: str
 
-    @property
-    def chunks(self) -> int:
-        return -(-self.tiles // TILES_A_CHUNK)
+    @cached_property
+    def blocks(self) -> list[Box]:
+        """The squares of the grid that was not moved in which cells may be, row by row: the order of the artifacts."""
+        plain = replace(self.layout.grid, offset_x=0, offset_y=0)
+        found: set[int] = set()
+        for core in self.layout.cores:
+            found.update(cores_meeting(plain, self.layout.grid.core(core).dilated(GUARD_PX)))
+        return [plain.core(block) for block in sorted(found)]
 
     def steps(self) -> list[Step]:
         """All but the summary and the publication."""
         return [
-            *(partial(self._write_chunk, chunk) for chunk in range(self.chunks)),
-            partial(self._join, "results.json", b"[\n", geojson.SEPARATOR, b"\n]\n"),
-            partial(self._join, "cells.geojson", geojson.HEAD, geojson.SEPARATOR, geojson.TAIL),
-            partial(self._join, "cells.csv", b"", b"", b""),
+            *(partial(self._write_conflicts, tile) for tile in range(len(self.layout.cores))),
+            self._settle,
+            *(partial(self._write_block, block) for block in range(len(self.blocks))),
+            partial(self._join, "results.json", b"[\n", b"\n]\n"),
+            partial(self._join, "cells.geojson", geojson.HEAD, geojson.TAIL),
+            self._join_gzip,
+            partial(self._join, "cells.csv", b"", b""),
             self._write_parquet,
+            self._write_mask,
         ]
 
-    def totals(self) -> dict[str, float]:
-        """Number of cells, and sums over them, of all chunks."""
-        return self._noted(self.chunks - 1)
+    def totals(self) -> dict[str, Any]:
+        """Number of cells, and sums over them, of all blocks."""
+        return self._noted(len(self.blocks) - 1)
 
     def publish(self) -> None:
         """Move the joined files to the artifacts."""
         for name in ARTIFACTS:
             self.context.publish_artifact(name)
 
-    def cells(self, chunk: int) -> pa.Table:
-        """The cells of a chunk of tiles, in order."""
-        indices = range(chunk * TILES_A_CHUNK, min(self.tiles, (chunk + 1) * TILES_A_CHUNK))
-        return pa.concat_tables([decode(self.context.tiles.read(index)) for index in indices] or [SCHEMA.empty_table()])
+    def cells(self, block: int) -> pa.Table:
+        """The cells of a block by y and x of their centroids, which no grid can change."""
+        taken, box, side = self.context.tiles.read_part("seams"), self.blocks[block], self.layout.downsample
+        parts = [SCHEMA.empty_table()]
+        for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
+            cells = settled(decode(self.context.tiles.read(tile)), tile, taken)
+            x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
+            inside = (x >= box.left * side) & (x < box.right * side) & (y >= box.top * side) & (y < box.bottom * side)
+            parts.append(cells.filter(pa.array(inside)))
+        found = pa.concat_tables(parts)
+        return found.take(pa.array(np.lexsort([np.asarray(found[name]) for name in ("area_um2", "centroid_x_px", "centroid_y_px")])))
 
-    def _write_chunk(self, chunk: int) -> None:
-        cells, before = self.cells(chunk), self._noted(chunk - 1)
+    @cached_property
+    def _tile_of_core(self) -> dict[int, int]:
+        return {core: tile for tile, core in enumerate(self.layout.cores)}
+
+    def _tiles_meeting(self, box: Box) -> list[int]:
+        cores = cores_meeting(self.layout.grid, box)
+        return [self._tile_of_core[core] for core in cores if core in self._tile_of_core]
+
+    def _write_conflicts(self, tile: int) -> None:
+        """Note what of a tile competes with neighbours that come after it."""
+        grid, tiles = self.layout.grid, self.context.tiles
+        near = grid.core(self.layout.cores[tile]).dilated(GUARD_PX)
+        cells = decode(tiles.read(tile))
+        after = [other for other in self._tiles_meeting(near) if other > tile]
+        pairs = [pair for other in after for pair in conflicts(cells, tile, decode(tiles.read(other)), other)]
+        self._write(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
+
+    def _settle(self) -> None:
+        """Publish which rows are not taken, so that the viewer shows the same cells."""
+        paths = (self.context.part_path(_part("conflicts", tile)) for tile in range(len(self.layout.cores)))
+        pairs = ((Rival(*one), Rival(*other)) for path in paths for one, other in orjson.loads(path.read_bytes()))
+        self.context.tiles.publish_part("seams", seams.to_json(seams.dropped(pairs)))
+
+    def _write_block(self, block: int) -> None:
+        cells, before = self.cells(block), self._noted(block - 1)
         first_id = int(before["cells"]) + 1
+        lead = geojson.SEPARATOR if before["cells"] and len(cells) else b""
+        features = lead + geojson.cell_features(cells, self.fingerprint)
         for name, data in (
-            ("results.json", geojson.result_entries(cells, first_id)),
-            ("cells.geojson", geojson.cell_features(cells, self.fingerprint)),
-            ("cells.csv", tables.csv_rows(cells, first_id, header=chunk == 0)),
-            ("totals", orjson.dumps(_added(before, cells))),
+            ("results.json", lead + geojson.result_entries(cells, first_id)),
+            ("cells.geojson", features),
+            ("cells.geojson.gz", deflated(features)),
+            ("cells.csv", tables.csv_rows(cells, first_id, header=block == 0)),
+            ("totals", orjson.dumps(_added(before, cells, features))),
         ):
-            self._write(_part(name, chunk), data)
+            self._write(_part(name, block), data)
 
-    def _noted(self, chunk: int) -> dict[str, float]:
-        """Totals up to and with a chunk."""
-        if chunk < 0:
-            return {"cells": 0, "area_um2": 0.0, "area_um2_squared": 0.0, "hematoxylin_od": 0.0}
-        noted: dict[str, float] = orjson.loads(self.context.part_path(_part("totals", chunk)).read_bytes())
+    def _noted(self, block: int) -> dict[str, Any]:
+        """Totals up to and with a block."""
+        if block < 0:
+            return {
+                "cells": 0,
+                "area_um2": 0.0,
+                "area_um2_squared": 0.0,
+                "areas": {},
+                "hematoxylin_od": 0.0,
+                "bytes": len(geojson.HEAD),
+                "crc": zlib.crc32(geojson.HEAD),
+            }
+        noted: dict[str, Any] = orjson.loads(self.context.part_path(_part("totals", block)).read_bytes())
         return noted
 
-    def _join(self, name: str, head: bytes, separator: bytes, tail: bytes) -> None:
+    def _join(self, name: str, head: bytes, tail: bytes) -> None:
         with self.context.write_part(name) as target:
             target.write(head)
-            is_first = True
-            for chunk in range(self.chunks):
-                path = self.context.part_path(_part(name, chunk))
-                if path.stat().st_size:
-                    target.write(b"" if is_first else separator)
-                    with path.open("rb") as source:
-                        shutil.copyfileobj(source, target, _COPY_BYTES)
-                    is_first = False
+            for block in range(len(self.blocks)):
+                with self.context.part_path(_part(name, block)).open("rb") as source:
+                    shutil.copyfileobj(source, target, _COPY_BYTES)
             target.write(tail)
+
+    def _join_gzip(self) -> None:
+        """One gzip member (RFC 1952) without a time, from deflated blocks that end at a byte."""
+        totals = self.totals()
+        crc = zlib.crc32(geojson.TAIL, int(totals["crc"]))
+        length = (int(totals["bytes"]) + len(geojson.TAIL)) & 0xFFFFFFFF
+        head = _GZIP_HEAD + deflated(geojson.HEAD)
+        self._join("cells.geojson.gz", head, deflated(geojson.TAIL, is_last=True) + struct.pack("<II", crc, length))
+
+    def _write_mask(self) -> None:
+        """The mask that was used, and its outlines."""
+        png, slide = self.context.tiles.read_part("mask.png"), slide_of(self.context)
+        reader = cached_reader(self.context.slide_path, slide.fingerprint)
+        mask = TissueMask(
+            mask=from_png(png), downsample=self.layout.mask_downsample, mpp=slide.mpp, threshold=0, separability=0.0, warnings=()
+        )
+        polygons = tissue_polygons(mask, reader.width, reader.height)
+        self._write("mask.png", png)
+        self._write("tissue.geojson", geojson.tissue_collection(polygons, self.fingerprint, slide.mpp))
 
     def _write_parquet(self) -> None:
         with self.context.write_part("cells.parquet") as target:
             tables.write_parquet(target, self._all_cells())
 
     def _all_cells(self) -> Iterator[pa.Table]:
-        return (self.cells(chunk) for chunk in range(self.chunks))
+        return (self.cells(block) for block in range(len(self.blocks)))
 
     def _write(self, name: str, data: bytes) -> None:
         with self.context.write_part(name) as file:
             file.write(data)
 
 
-def figures(totals: dict[str, float], tissue_mm2: float) -> dict[str, Any]:
+def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:
     """Counts, areas and densities for the summary."""
     cells = int(totals["cells"])
     mean = totals["area_um2"] / cells if cells else None
@@ -119,20 +201,48 @@ def figures(totals: dict[str, float], tissue_mm2: float) -> dict[str, Any]:
             "total": round(totals["area_um2"], 4),
             "mean": rounded(mean),
             "sd": rounded(max(0.0, variance) ** 0.5 if variance is not None else None),
+            **_quantiles(totals["areas"]),
         },
         "hematoxylin_od_mean": rounded(totals["hematoxylin_od"] / cells if cells else None),
     }
 
 
-def _added(before: dict[str, float], cells: pa.Table) -> dict[str, float]:
+def _added(before: dict[str, Any], cells: pa.Table, features: bytes) -> dict[str, Any]:
     areas, stained = (np.asarray(cells[name]) for name in ("area_um2", "hematoxylin_od_mean"))
     return {
         "cells": before["cells"] + len(cells),
         "area_um2": before["area_um2"] + float(areas.sum()),
+        "areas": _counted(before["areas"], areas),
         "area_um2_squared": before["area_um2_squared"] + float((areas**2).sum()),
         "hematoxylin_od": before["hematoxylin_od"] + float(stained.sum()),
+        "bytes": before["bytes"] + len(features),
+        "crc": zlib.crc32(features, int(before["crc"])),
     }
 
 
-def _part(name: str, chunk: int) -> str:
-    return f"{name}.{chunk:06d}"
+def _counted(before: dict[str, int], areas: npt.NDArray[np.float64]) -> dict[str, int]:
+    """How many cells have each area; there are few different ones, as they are whole numbers of pixels."""
+    counts = dict(before)
+    for area, count in zip(*np.unique(areas, return_counts=True), strict=True):
+        counts[repr(float(area))] = counts.get(repr(float(area)), 0) + int(count)
+    return counts
+
+
+def _quantiles(counts: dict[str, int]) -> dict[str, float | None]:
+    """Least, quartiles and most: the smallest area that at least that part of the cells does not exceed."""
+    names = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
+    if not counts:
+        return dict.fromkeys(names)
+    values = np.array(sorted(map(float, counts)))
+    reached = np.cumsum([counts[repr(float(value))] for value in values])
+    return {name: float(values[np.searchsorted(reached, max(1, part * reached[-1]))]) for name, part in names.items()}
+
+
+def deflated(data: bytes, *, is_last: bool = False) -> bytes:
+    """Raw deflate of `data` that ends at a byte and refers to nothing before it, so that such pieces can be joined."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_FULL_FLUSH)
+
+
+def _part(name: str, number: int) -> str:
+    return f"{name}.{number:06d}"

@@ -40,7 +40,7 @@ class SegmentCells(Segmentation):
         "Finds every nucleus of an H&E slide by classical image analysis, with outline and measurements; exports for QuPath, CSV and Parquet. "
         "Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
 
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:

@@ -93,9 +93,9 @@ class Segmentation(JobType):
             yield index, encode(inside_region(cells, limit) if limit else cells)
 
     def finish(self, context: JobContext) -> Sequence[Step]:
-        """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
+        """Seams, then blocks of cells into parts, then each artifact from its parts, then publication."""
         layout = self.layout(context)
-        export = cell_export.Export(context=context, tiles=len(layout.cores), fingerprint=slide_of(context).fingerprint)
+        export = cell_export.Export(context=context, layout=layout, fingerprint=slide_of(context).fingerprint)
         return [*export.steps(), partial(self._write_summary, context, export), export.publish]
 
     def layout(self, context: JobContext) -> Layout:
@@ -143,10 +143,10 @@ class Segmentation(JobType):
             **self.described(layout, parameters),
             "mpp": slide.mpp * layout.downsample,
             "tiles": {
-                "total": len(layout.cores),
                 "tile_px": layout.grid.core_px * layout.downsample,
                 "overlap_px": layout.grid.halo_px * layout.downsample,
             },
+            "run": {"tiles": len(layout.cores)},
             "warnings": [*layout.warnings, *doubts],
         }
         with context.write_part("summary.json") as file:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scheduling.slides.contours import Labels, Outlines, trace
-from scheduling.slides.measure import Moments, axes_px, circularities, means, moments, perimeters_px, solidities
+from scheduling.slides.measure import Moments, axes_px, circularities, moments, perimeters_px, solidities, spread
 from scheduling.slides.stain import Floats
-from scheduling.slides.tiling import Box, Grid, cut_labels, owned
+from scheduling.slides.tiling import GUARD_PX, Box, Grid, cut_labels, depths_px, owned
 
 #: Columns of numbers, in the order in which they are written everywhere.
 MEASURES = (
@@ -24,12 +24,11 @@ MEASURES = (
     "solidity",
     "major_axis_um",
     "minor_axis_um",
-    "hematoxylin_od_mean",
-    "hematoxylin_od_sd",
-    "eosin_od_mean",
+    *(f"{stain}_od_{figure}" for stain in ("hematoxylin", "eosin") for figure in ("mean", "sum", "sd", "min", "max")),
 )
 #: `polygon` is a closed ring x0, y0, x1, y1, … along pixel edges, origin at the upper left corner of the slide.
-SCHEMA = pa.schema([*((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
+#: `depth_px`: how deep in the tile's core the centroid lies, in model pixels; 0 or less in the guard band.
+SCHEMA = pa.schema([("depth_px", pa.float64()), *((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
 _DECIMALS = 4
 
 
@@ -49,34 +48,36 @@ class Detected:
 
 
 def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: int, mpp: float) -> pa.Table:
-    """The cells that the tile owns, in raster order, of the objects in its window; `mpp` is microns per full-resolution pixel."""
+    """The cells in the tile's core and its guard band, in raster order, of the objects in its window; `mpp` is microns per full-resolution pixel."""
     labels, count, densities, min_solidity = detected.nuclei, detected.count, detected.stained, detected.min_solidity
     window = grid.window(tile)
     sums = moments(labels, count, window.left, window.top)
     rings = trace(labels, count)
-    keep = owned(grid.core(tile), sums.area, sums.x, sums.y)
+    core = grid.core(tile)
+    keep = owned(core.dilated(GUARD_PX), sums.area, sums.x, sums.y)
     keep[cut_labels(labels, window, grid.width, grid.height) - 1] = False
     measures = _measures(sums, rings, labels, count, densities, downsample, mpp)
     keep &= measures["solidity"] >= min_solidity
     chosen = np.flatnonzero(keep)
-    columns: list[Any] = [np.round(measures[name][chosen], _DECIMALS) for name in MEASURES]
+    depth = depths_px(core, sums.area, sums.x, sums.y)
+    columns: list[Any] = [depth[chosen], *(np.round(measures[name][chosen], _DECIMALS) for name in MEASURES)]
     columns.append(_polygon_column(rings, chosen, window, downsample))
     return pa.table(columns, schema=SCHEMA)
 
 
-def encode(cells: pa.Table) -> bytes:
-    """Arrow stream, zstd; the same cells give the same bytes."""
+def encode(cells: pa.Table, metadata: dict[str, bytes] | None = None) -> bytes:
+    """Arrow stream, zstd, with `metadata` in its head; the same cells give the same bytes."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
+    with pa.ipc.new_stream(sink, SCHEMA.with_metadata(metadata), options=options) as writer:
         writer.write_table(cells.combine_chunks())
     return bytes(sink.getvalue())
 
 
 def decode(payload: bytes) -> pa.Table:
-    """Inverse of encode."""
+    """Inverse of encode, without the metadata."""
     with pa.ipc.open_stream(payload) as reader:
-        return reader.read_all()
+        return reader.read_all().replace_schema_metadata(None)
 
 
 def rings_of(cells: pa.Table) -> list[npt.NDArray[np.int32]]:
@@ -101,7 +102,6 @@ def _measures(
     pixel_um = downsample * mpp
     major, minor = axes_px(sums)
     lengths = perimeters_px(rings)
-    hematoxylin, deviation = means(labels, count, densities[0])
     return {
         "centroid_x_px": (sums.x / sums.area + 0.5) * downsample,
         "centroid_y_px": (sums.y / sums.area + 0.5) * downsample,
@@ -111,10 +111,14 @@ def _measures(
         "solidity": solidities(rings),
         "major_axis_um": major * pixel_um,
         "minor_axis_um": minor * pixel_um,
-        "hematoxylin_od_mean": hematoxylin,
-        "hematoxylin_od_sd": deviation,
-        "eosin_od_mean": means(labels, count, densities[1])[0],
+        **_densities("hematoxylin", labels, count, densities[0]),
+        **_densities("eosin", labels, count, densities[1]),
     }
+
+
+def _densities(stain: str, labels: Labels, count: int, values: Floats) -> dict[str, npt.NDArray[np.float64]]:
+    found = spread(labels, count, values)
+    return {f"{stain}_od_{figure}": getattr(found, figure) for figure in ("mean", "sum", "sd", "min", "max")}
 
 
 def _polygon_column(rings: Outlines, chosen: npt.NDArray[np.int64], window: Box, downsample: int) -> pa.Array:

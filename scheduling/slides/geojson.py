@@ -32,9 +32,11 @@ _MEASUREMENTS = {
     "solidity": "Nucleus: Solidity",
     "major_axis_um": "Nucleus: Max diameter µm",
     "minor_axis_um": "Nucleus: Min diameter µm",
-    "hematoxylin_od_mean": "Nucleus: Hematoxylin OD mean",
-    "hematoxylin_od_sd": "Nucleus: Hematoxylin OD std dev",
-    "eosin_od_mean": "Nucleus: Eosin OD mean",
+    **{
+        f"{stain}_od_{figure}": f"Nucleus: {stain.title()} OD {name}"
+        for stain in ("hematoxylin", "eosin")
+        for figure, name in (("mean", "mean"), ("sum", "sum"), ("sd", "std dev"), ("max", "max"), ("min", "min"))
+    },
 }
 _NAMESPACE = UUID("6a5b0f0e-52a5-5c0b-9d65-0d6f2b7d2a41")
 

@@ -73,17 +73,30 @@ def axes_px(m: Moments) -> tuple[Doubles, Doubles]:
     return 4 * np.sqrt(middle + spread), 4 * np.sqrt(np.maximum(middle - spread, 0))
 
 
-def means(labels: Labels, count: int, values: Floats) -> tuple[Doubles, Doubles]:
-    """Mean and standard deviation of `values` (h, w) over each object 1…count."""
-    area, total, square = _value_sums(labels, count, values)[:, 1:]
+@dataclass(frozen=True)
+class Spread:
+    """How values are spread over the pixels of each object (float64, one entry for each object)."""
+
+    mean: Doubles
+    sum: Doubles
+    sd: Doubles
+    min: Doubles
+    max: Doubles
+
+
+def spread(labels: Labels, count: int, values: Floats) -> Spread:
+    """Mean, sum, standard deviation, minimum and maximum of `values` (h, w) over each object 1…count."""
+    area, total, square, least, most = _value_sums(labels, count, values)[:, 1:]
     mean = total / area
-    return mean, np.sqrt(np.maximum(square / area - mean * mean, 0))
+    return Spread(mean, total, np.sqrt(np.maximum(square / area - mean * mean, 0)), least, most)
 
 
 @njit(cache=True)
 def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
-    """float64 (3, count + 1): number of pixels, sums of values and of their squares; in raster order, so the same in every window."""
-    out = np.zeros((3, count + 1), np.float64)
+    """float64 (5, count + 1): pixels, sums of values and of squares, minimum, maximum; in raster order, so the same in every window."""
+    out = np.zeros((5, count + 1), np.float64)
+    out[3] = np.inf
+    out[4] = -np.inf
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]
@@ -92,6 +105,8 @@ def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
                 out[0, label] += 1.0
                 out[1, label] += value
                 out[2, label] += value * value
+                out[3, label] = min(out[3, label], value)
+                out[4, label] = max(out[4, label], value)
     return out
 
 

@@ -19,6 +19,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 #: Brightest colour of padding: JPEG does not keep it quite black.
 _PADDING = (9, 9, 9)
+#: Model pixels around its core in which a tile emits objects too, as its neighbour may see them a little elsewhere.
+GUARD_PX = 8
 
 
 def model_downsample(mpp: float, model_mpp: float) -> int:
@@ -42,6 +44,10 @@ class Box:
     @property
     def height(self) -> int:
         return self.bottom - self.top
+
+    def dilated(self, margin: int) -> Box:
+        """The same with `margin` pixels more on each side."""
+        return Box(left=self.left - margin, top=self.top - margin, right=self.right + margin, bottom=self.bottom + margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +105,14 @@ class Grid:
         return [index for index in range(len(self)) if _meets(self.core(index), mask, mask_downsample)]
 
 
+def cores_meeting(grid: Grid, box: Box) -> list[int]:
+    """Numbers of the cores of `grid` that share a pixel with `box`, in order."""
+    left, top = (max(0, edge // grid.core_px) for edge in (box.left + grid.offset_x, box.top + grid.offset_y))
+    right = min(grid.columns, -(-(box.right + grid.offset_x) // grid.core_px))
+    bottom = min(grid.rows, -(-(box.bottom + grid.offset_y) // grid.core_px))
+    return [row * grid.columns + column for row in range(top, bottom) for column in range(left, right)]
+
+
 def _meets(core: Box, mask: npt.NDArray[np.uint8], downsample: float) -> bool:
     left, top = (max(0, int(edge // downsample)) for edge in (core.left, core.top))
     right, bottom = (max(0, int(-(-edge // downsample))) for edge in (core.right, core.bottom))
@@ -129,6 +143,12 @@ def owned(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> Bools:
         & (twice_y >= 2 * areas * core.top)
         & (twice_y < 2 * areas * core.bottom)
     )
+
+
+def depths_px(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> npt.NDArray[np.float64]:
+    """Distance of each centroid to the nearest edge line of its `core`, negative outside; only for putting views in order."""
+    x, y = sum_x / areas + 0.5, sum_y / areas + 0.5
+    return np.asarray(np.minimum(np.minimum(x - core.left, core.right - x), np.minimum(y - core.top, core.bottom - y)))
 
 
 def cut_labels(labels: npt.NDArray[np.int32], window: Box, width: int, height: int) -> Ints:

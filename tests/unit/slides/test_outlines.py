@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from scheduling.slides.contours import outlines, ring_areas, split_pieces, trace
-from scheduling.slides.measure import axes_px, circularities, means, moments, perimeters_px, polygons, solidities
+from scheduling.slides.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities, spread
 from scheduling.slides.nuclei import fill_rings
 
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
@@ -73,7 +73,8 @@ def test_solidity_is_the_area_over_that_of_the_convex_hull(labels: np.ndarray) -
 def test_moments_and_means_are_those_of_each_object_s_pixels(labels: np.ndarray, left: int, top: int) -> None:
     values = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)
     pieces, count = split_pieces(labels)
-    sums, (mean, deviation) = moments(pieces, count, left, top), means(pieces, count, values)
+    sums, found = moments(pieces, count, left, top), spread(pieces, count, values)
+    mean, deviation = found.mean, found.sd
     for piece in range(1, count + 1):
         y, x = np.nonzero(pieces == piece)
         x, y = x + left, y + top

@@ -1,0 +1,88 @@
+"""Which of the objects that two tiles both saw is kept, where their views may differ a little.
+
+A tile also emits what lies in a guard band around its core. An object deep in its core is final; the others compete with those
+of the neighbouring tiles, in one order for all, so that the outcome depends neither on the order of tiles nor on repetition.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import shapely
+
+from scheduling.slides.cells import rings_of
+from scheduling.slides.tiling import GUARD_PX
+
+#: Model pixels inside its core beyond which an object has no rival.
+FINAL_PX = 2 * GUARD_PX
+#: Part of the smaller object that two views of one cell share at least.
+SHARED = 0.3
+
+
+class Rival(NamedTuple):
+    """An object that competes; rivals are compared as tuples, the first is kept."""
+
+    negative_depth_px: float
+    tile: int
+    y_px: float
+    x_px: float
+    row: int
+
+
+def conflicts(first: pa.Table, first_tile: int, second: pa.Table, second_tile: int) -> list[tuple[Rival, Rival]]:
+    """Pairs of competing objects of two tiles that overlap too much for both to be kept."""
+    ours, theirs = _competing(first, first_tile), _competing(second, second_tile)
+    if not ours or not theirs:
+        return []
+    our_shapes, their_shapes = _shapes(first, ours), _shapes(second, theirs)
+    left, right = shapely.STRtree(their_shapes).query(our_shapes)
+    shared = shapely.area(shapely.intersection(our_shapes[left], their_shapes[right]))
+    smaller = np.minimum(shapely.area(our_shapes[left]), shapely.area(their_shapes[right]))
+    return [(ours[left[at]], theirs[right[at]]) for at in np.flatnonzero(shared > SHARED * smaller)]
+
+
+def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
+    """Rows that are not kept, by tile; greedy in the order of the rivals. Holds only objects that are in conflict."""
+    against: dict[Rival, set[Rival]] = defaultdict(set)
+    for one, other in pairs:
+        against[one].add(other)
+        against[other].add(one)
+    kept: set[Rival] = set()
+    lost: dict[int, list[int]] = defaultdict(list)
+    for rival in sorted(against):
+        if against[rival].isdisjoint(kept):
+            kept.add(rival)
+        else:
+            lost[rival.tile].append(rival.row)
+    return {tile: sorted(lost[tile]) for tile in sorted(lost)}
+
+
+def to_json(lost: dict[int, list[int]]) -> bytes:
+    """The named part `seams` of a tile folder: the rows that are not kept, by tile."""
+    return orjson.dumps({str(tile): rows for tile, rows in lost.items()})
+
+
+def settled(cells: pa.Table, tile: int, seams: bytes) -> pa.Table:
+    """The cells of tile number `tile` that are in the result, from all that its file holds."""
+    rows = orjson.loads(seams).get(str(tile), ())
+    keep = np.ones(len(cells), np.bool_)
+    keep[np.asarray(rows, np.int64)] = False
+    return cells.filter(pa.array(keep))
+
+
+def _competing(cells: pa.Table, tile: int) -> list[Rival]:
+    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
+    return [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in np.flatnonzero(depth < FINAL_PX)]
+
+
+def _shapes(cells: pa.Table, rivals: list[Rival]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    """Their polygons; a ring that meets itself in a corner is taken apart."""
+    rings = rings_of(cells.take(pa.array([rival.row for rival in rivals])))
+    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    polygons = shapely.polygons(shapely.linearrings(np.concatenate(rings).astype(np.float64), indices=owners))
+    return np.asarray(shapely.make_valid(polygons))
