@@ -22,6 +22,7 @@ from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.shown import ShownTiles, metadata_of
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.pyramid import from_png, to_png
@@ -87,13 +88,15 @@ class Segmentation(JobType):
         windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
         for index, detected in self.detect(context, layout, parameters, windows):
             cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
-            yield index, encode(inside_mask(cells, mask, layout.mask_downsample))
+            cells = inside_mask(cells, mask, layout.mask_downsample)
+            yield index, encode(cells, metadata_of(cells, layout, index))
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
         layout = self.layout(context)
         export = cell_export.Export(context=context, tiles=len(layout.cores), fingerprint=slide_of(context).fingerprint)
-        return [*export.steps(), partial(self._write_summary, context, export), export.publish]
+        shown = ShownTiles(tiles=context.tiles, layout=layout)
+        return [*export.steps(), *shown.gathering(), partial(self._write_summary, context, export), export.publish]
 
     def layout(self, context: JobContext) -> Layout:
         """What planning has published. Raises MissingTile (a FileNotFoundError)."""

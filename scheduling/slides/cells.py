@@ -64,19 +64,19 @@ def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: in
     return pa.table(columns, schema=SCHEMA)
 
 
-def encode(cells: pa.Table) -> bytes:
-    """Arrow stream, zstd; the same cells give the same bytes."""
+def encode(cells: pa.Table, metadata: dict[str, bytes] | None = None) -> bytes:
+    """Arrow stream, zstd, with `metadata` in its head; the same cells give the same bytes."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-    with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:
+    with pa.ipc.new_stream(sink, SCHEMA.with_metadata(metadata), options=options) as writer:
         writer.write_table(cells.combine_chunks())
     return bytes(sink.getvalue())
 
 
 def decode(payload: bytes) -> pa.Table:
-    """Inverse of encode."""
+    """Inverse of encode, without the metadata."""
     with pa.ipc.open_stream(payload) as reader:
-        return reader.read_all()
+        return reader.read_all().replace_schema_metadata(None)
 
 
 def rings_of(cells: pa.Table) -> list[npt.NDArray[np.int32]]:

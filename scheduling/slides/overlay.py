@@ -1,0 +1,240 @@
+"""Overlay tiles: cells drawn over a slide as transparent PNG, in the tiling of the slide's own tiles.
+
+Where a cell is some pixels wide its outline is drawn, filled by exact area; where it is less, how many cells there are in a
+square millimetre. Everything is placed on the slide, never on the tile, so that tiles meet without a seam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from scheduling.slides.interface import Level
+from scheduling.slides.pyramid import TILE_PX
+from scheduling.slides.vectortiles import Rings
+
+RGBA = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Color = tuple[int, int, int]
+#: Raised whenever a picture of the same cells changes.
+STYLE = 1
+#: By class: clear on the pinks and purples of H&E and beside one another, on bright glass and on a dark page.
+PALETTE: tuple[Color, ...] = (
+    (0, 214, 143),
+    (255, 176, 0),
+    (38, 160, 255),
+    (255, 84, 84),
+    (196, 120, 255),
+    (0, 205, 220),
+    (222, 222, 60),
+    (240, 120, 190),
+)
+#: Up to so many microns a pixel cells are drawn one by one: a nucleus is then at least about four pixels wide.
+_FINEST_DENSITY_UM = 2.05
+#: Pixels around a tile that are drawn and cut off: as far as an outline or the smoothing reaches.
+MARGIN_PX = 6
+_SHIFT = 4
+#: How opaque an outline's inside is, a nucleus in it, and its line: where pixels are fine, and where a cell is a few of them.
+_FILL, _NUCLEUS, _LINE = 0.18, 0.35, (0.95, 0.60)
+#: Densities at which the overlay is half as opaque as it gets, and at which it has changed to its hot colour.
+_HALF_PER_MM2, _HOT_PER_MM2 = 1600.0, 9000.0
+_OPAQUE = 0.80
+_HOT: Color = (255, 240, 120)
+_SIGMA_PX = 1.3
+#: Runs alone are as small as full compression here, and take half its time.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayLevel:
+    """One resolution of the overlay; the first are the slide's own, in its order."""
+
+    width: int
+    height: int
+    #: Full-resolution pixels for each of its pixels.
+    downsample: float
+    #: Whether cells are drawn one by one; else their density.
+    draws_cells: bool
+    tile_px: ClassVar[int] = TILE_PX
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.tile_px)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.tile_px)
+
+    def size(self, column: int, row: int) -> tuple[int, int]:
+        """Width and height of a tile in pixels, cut at the slide. Raises LookupError when there is no such tile."""
+        if not (0 <= column < self.columns and 0 <= row < self.rows):
+            raise LookupError("no such tile")
+        return min(self.tile_px, self.width - column * self.tile_px), min(self.tile_px, self.height - row * self.tile_px)
+
+
+def overlay_levels(levels: Sequence[Level], mpp: float) -> tuple[OverlayLevel, ...]:
+    """The slide's levels, and further ones, each half as wide, until one tile holds the slide. `mpp` is at full resolution."""
+    places = [(level.width, level.height, float(level.downsample)) for level in levels]
+    while max(places[-1][:2]) > TILE_PX:
+        width, height, downsample = places[-1]
+        places.append((-(-width // 2), -(-height // 2), downsample * 2))
+    return tuple(
+        OverlayLevel(width=width, height=height, downsample=downsample, draws_cells=downsample * mpp <= _FINEST_DENSITY_UM)
+        for width, height, downsample in places
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Cells to draw: outlines in full-resolution pixels, the class of each, and nuclei where outlines are of whole cells."""
+
+    outlines: Rings
+    classes: npt.NDArray[np.uint8]
+    nuclei: Rings | None = None
+
+
+def draw_cells(parts: Sequence[Shapes], level: OverlayLevel, column: int, row: int) -> RGBA:
+    """uint8 (height, width, 4), straight alpha. Raises LookupError when there is no such tile."""
+    width, height = level.size(column, row)
+    wide, high = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX
+    origin = np.array([column, row]) * level.tile_px - MARGIN_PX
+    line = _LINE[0] + (_LINE[1] - _LINE[0]) * min(1.0, max(0.0, (level.downsample - 1) / 3))
+    alpha, colors = np.zeros((high, wide), np.uint8), np.zeros((high, wide, 3), np.uint8)
+    outlines, classes = _placed([part.outlines for part in parts], [part.classes for part in parts], level.downsample, origin, (wide, high))
+    with_nuclei = [part for part in parts if part.nuclei is not None]
+    nuclei, of_nuclei = _placed(
+        [part.nuclei for part in with_nuclei if part.nuclei], [part.classes for part in with_nuclei], level.downsample, origin, (wide, high)
+    )
+    for number in np.unique(classes):
+        own = outlines.where(classes == number)
+        filled = _FILL * coverage(own, wide, high) + _NUCLEUS * coverage(nuclei.where(of_nuclei == number), wide, high)
+        lines = np.zeros((high, wide), np.uint8)
+        _draw_lines(lines, own)
+        drawn = np.maximum(cv2.convertScaleAbs(filled, alpha=255), cv2.convertScaleAbs(lines, alpha=line))
+        colors[drawn > alpha] = color_of(int(number))
+        alpha = np.maximum(alpha, drawn)
+    return _cut(np.dstack([colors, alpha]))
+
+
+def coverage(rings: Rings, width: int, height: int) -> Floats:
+    """float32 (height, width): how much of each pixel the rings cover, 0–1, exactly for edges along an axis.
+
+    Rings go clockwise on the screen, in pixels; they must not overlap. Each edge adds to all that is to its right: taken
+    away where it goes down, added where it goes up.
+    """
+    begin, end = _edges(np.asarray(rings.points, np.float64), rings.sizes)
+    low, high = (np.clip(pick(begin[:, 1], end[:, 1]), 0, height) for pick in (np.minimum, np.maximum))
+    first = np.floor(low).astype(np.int64)
+    count = np.where(high > low, np.ceil(high).astype(np.int64) - first, 0)
+    edge = np.repeat(np.arange(len(begin)), count)
+    row = np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
+    top, bottom = np.maximum(low[edge], row), np.minimum(high[edge], row + 1)
+    slope = (end[edge, 0] - begin[edge, 0]) / (end[edge, 1] - begin[edge, 1])
+    x = np.clip(begin[edge, 0] + ((top + bottom) / 2 - begin[edge, 1]) * slope, 0, width)
+    amount = (bottom - top) * np.sign(begin[edge, 1] - end[edge, 1])
+    pixel = np.floor(x).astype(np.int64)
+    beyond, at = amount * (x - pixel), row * (width + 2) + pixel
+    size = height * (width + 2)
+    steps = np.bincount(at, amount - beyond, size) + np.bincount(at + 1, beyond, size)
+    area = np.cumsum(steps.reshape(height, width + 2), axis=1)[:, :width].astype(np.float32)
+    return np.asarray(np.minimum(np.maximum(area, 0, out=area), 1, out=area))
+
+
+def pixel_counts(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], classes: npt.NDArray[np.uint8], level: OverlayLevel, column: int, row: int
+) -> Floats:
+    """float32 (classes, height, width) of a tile and its margin: the centroids, in full-resolution pixels, of each pixel."""
+    (width, height), edge = level.size(column, row), MARGIN_PX
+    wide, high = width + 2 * edge, height + 2 * edge
+    at_x, at_y = (
+        np.floor(place / level.downsample).astype(np.int64) - index * level.tile_px + edge for place, index in ((x, column), (y, row))
+    )
+    inside = (at_x >= 0) & (at_x < wide) & (at_y >= 0) & (at_y < high)
+    planes = int(classes.max(initial=0)) + 1
+    flat = (classes.astype(np.int64)[inside] * high + at_y[inside]) * wide + at_x[inside]
+    return np.bincount(flat, minlength=planes * high * wide).astype(np.float32).reshape(planes, high, wide)
+
+
+def pixel_edges(level: OverlayLevel, column: int, row: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Full-resolution places of the edges of a tile's pixels, its margin included: of columns, of rows."""
+    spans = zip((column, row), level.size(column, row), strict=True)
+    x, y = (np.arange(-MARGIN_PX, size + MARGIN_PX + 1) + index * level.tile_px for index, size in spans)
+    return x * level.downsample, y * level.downsample
+
+
+def draw_density(counts: Floats, pixel_um: float) -> RGBA:
+    """uint8 (height, width, 4) from cells by class and pixel, margin included; pixels are `pixel_um` microns wide."""
+    per_mm2 = np.stack([cv2.GaussianBlur(plane, (0, 0), _SIGMA_PX, borderType=cv2.BORDER_CONSTANT) for plane in counts])
+    per_mm2 *= 1e6 / pixel_um**2
+    total = per_mm2.sum(axis=0)
+    palette = np.array([color_of(number) for number in range(len(counts))], np.float32)
+    mixed = np.tensordot(per_mm2, palette, (0, 0)) / np.maximum(total, 1e-6)[..., None]
+    heat = np.clip(total / _HOT_PER_MM2, 0, 1)[..., None]
+    colors = mixed + (np.array(_HOT, np.float32) - mixed) * heat**1.5
+    alpha = _OPAQUE * (1 - np.exp2(-total / _HALF_PER_MM2))
+    image = np.asarray(cv2.convertScaleAbs(np.dstack([colors, alpha * 255])), np.uint8)
+    image[image[..., 3] == 0] = 0
+    return _cut(image)
+
+
+def color_of(number: int) -> Color:
+    """The colour of a class."""
+    return PALETTE[number % len(PALETTE)]
+
+
+def to_png(image: RGBA) -> bytes:
+    """PNG with straight alpha; the same pixels give the same bytes."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), _PNG)
+    if not done:
+        raise ValueError("the overlay tile could not be encoded")
+    return bytes(data)
+
+
+def _cut(image: RGBA) -> RGBA:
+    """Without the margin."""
+    return image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+
+
+def _placed(
+    parts: Sequence[Rings],
+    classes: Sequence[npt.NDArray[np.uint8]],
+    downsample: float,
+    origin: npt.NDArray[np.int64],
+    size: tuple[int, int],
+) -> tuple[Rings, npt.NDArray[np.uint8]]:
+    """The rings that meet the canvas, in its pixels, and their classes."""
+    rings = Rings.joined(parts)
+    points, full = rings.points / downsample - origin, rings.sizes > 0
+    if not full.any():
+        return Rings.of([]), np.zeros(0, np.uint8)
+    low, high = (extreme.reduceat(points, rings.offsets[:-1][full], axis=0) for extreme in (np.minimum, np.maximum))
+    full[full] = ((high >= -1) & (low <= np.array(size) + 1)).all(axis=1)
+    return Rings(points=points, offsets=rings.offsets).where(full), np.concatenate(classes)[full]
+
+
+def _edges(points: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Both ends of every edge that is not level."""
+    follows = np.arange(1, len(points) + 1)
+    ends = np.cumsum(sizes)[sizes > 0]
+    follows[ends - 1] = ends - sizes[sizes > 0]
+    rises = points[:, 1] != points[follows, 1]
+    return np.asarray(points[rises]), np.asarray(points[follows][rises])
+
+
+def _draw_lines(canvas: npt.NDArray[np.uint8], rings: Rings) -> None:
+    """Outlines; OpenCV counts from the middles of pixels."""
+    fixed = np.rint((np.asarray(rings.points) - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    lines = [fixed[begin:end] for begin, end in zip(rings.offsets[:-1], rings.offsets[1:], strict=True) if end > begin]
+    if lines:
+        cv2.polylines(canvas, lines, True, 255, 1, cv2.LINE_AA, _SHIFT)
+
+
+def reach_px(level: OverlayLevel, halo_px: int) -> int:
+    """Full-resolution pixels beyond a tile from which cells may show in it; a cell reaches at most `halo_px` beyond its core."""
+    return max(halo_px, 0) + math.ceil(MARGIN_PX * level.downsample)
