@@ -22,7 +22,7 @@ from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
-from scheduling.jobtypes.shown import ShownTiles, metadata_of
+from scheduling.jobtypes.shown import ShownTiles
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.pyramid import from_png, to_png
@@ -82,25 +82,27 @@ class Segmentation(JobType):
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
-        layout, reader = self.layout(context), self._reader(context)
+        layout, reader, shown = self.layout(context), self._reader(context), self._shown(context)
         mask = from_png(context.tiles.read_part("mask.png"))
         parameters = filled(self.parameters, context.spec.parameters)
         windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
         for index, detected in self.detect(context, layout, parameters, windows):
             cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
             cells = inside_mask(cells, mask, layout.mask_downsample)
-            yield index, encode(cells, metadata_of(cells, layout, index))
+            yield index, encode(cells, shown.metadata(cells, index))
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
         layout = self.layout(context)
         export = cell_export.Export(context=context, tiles=len(layout.cores), fingerprint=slide_of(context).fingerprint)
-        shown = ShownTiles(tiles=context.tiles, layout=layout)
-        return [*export.steps(), *shown.gathering(), partial(self._write_summary, context, export), export.publish]
+        return [*export.steps(), *self._shown(context).gathering(), partial(self._write_summary, context, export), export.publish]
 
     def layout(self, context: JobContext) -> Layout:
         """What planning has published. Raises MissingTile (a FileNotFoundError)."""
         return Layout.from_json(context.tiles.read_part("layout"))
+
+    def _shown(self, context: JobContext) -> ShownTiles:
+        return ShownTiles(tiles=context.tiles, layout=self.layout(context), mpp=slide_of(context).mpp)
 
     def _reader(self, context: JobContext) -> SlideReader:
         return cached_reader(context.slide_path, slide_of(context).fingerprint)

@@ -6,6 +6,7 @@ nothing is decoded; finishing gathers the counts of many tiles into one part.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from scheduling.jobtypes.base import Step
 from scheduling.jobtypes.layout import Layout
-from scheduling.jobtypes.tilefiles import CorruptTile, MissingTile, TileFolder
+from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
 from scheduling.slides import density, vectortiles
 from scheduling.slides.cells import decode
 from scheduling.slides.density import Counts
@@ -33,16 +34,18 @@ _ENTRY = struct.Struct("<II")
 _STREAM = struct.Struct("<II")
 
 
+def core_boxes(layout: Layout) -> npt.NDArray[np.int64]:
+    """(tiles, 4): left, top, right, bottom of each tile's core in full-resolution pixels."""
+    grid = layout.grid
+    row, column = np.divmod(np.asarray(layout.cores, np.int64), grid.columns)
+    left, top = column * grid.core_px - grid.offset_x, row * grid.core_px - grid.offset_y
+    return np.column_stack([left, top, left + grid.core_px, top + grid.core_px]) * layout.downsample
+
+
 def core_box(layout: Layout, tile: int) -> Box:
     """The core of a tile in full-resolution pixels."""
     core, scale = layout.grid.core(layout.cores[tile]), layout.downsample
     return Box(left=core.left * scale, top=core.top * scale, right=core.right * scale, bottom=core.bottom * scale)
-
-
-def metadata_of(cells: pa.Table, layout: Layout, tile: int) -> dict[str, bytes]:
-    """What goes into the head of a tile's record."""
-    core = core_box(layout, tile)
-    return {DENSITY.decode(): density.to_bytes(_counted(cells.take(pa.array(shown_rows(cells))), core), core)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +54,27 @@ class ShownTiles:
 
     tiles: TileFolder
     layout: Layout
+    #: Microns per full-resolution pixel.
+    mpp: float
+
+    @property
+    def side(self) -> int:
+        """Bins along a side of a core."""
+        return density.bins_a_side(self.layout.grid.core_px * self.layout.downsample, self.mpp)
+
+    def metadata(self, cells: pa.Table, tile: int) -> dict[str, bytes]:
+        """What goes into the head of a tile's record."""
+        return {DENSITY.decode(): density.to_bytes(self._counted(_taken(cells, shown_rows(cells)), tile), core_box(self.layout, tile))}
 
     def rows(self, cells: pa.Table, tile: int) -> npt.NDArray[np.int64]:
         """Rows of the tile's table to show, ascending."""
         return shown_rows(cells)
 
-    def cells(self, tile: int) -> pa.Table:
-        """The cells of a tile that are shown. Raises MissingTile, CorruptTile."""
-        cells = decode(self.tiles.read(tile))
-        return cells.take(pa.array(self.rows(cells, tile)))
+    def cells(self, tiles: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+        """(tile, the cells of it that are shown) of those tiles, ascending, that are there and whole."""
+        for tile, payload in self.tiles.payloads(tiles):
+            cells = decode(payload)
+            yield tile, _taken(cells, self.rows(cells, tile))
 
     def vector(self, tile: int) -> bytes:
         """The vector tile. Raises MissingTile, CorruptTile."""
@@ -69,12 +84,13 @@ class ShownTiles:
 
     def counts(self, tiles: Sequence[int]) -> Iterator[tuple[int, Counts]]:
         """(tile, its counts) of those tiles, ascending, that are there and whole."""
-        for part in sorted({tile // TILES_A_PART for tile in tiles}):
-            wanted = [tile for tile in tiles if tile // TILES_A_PART == part]
-            gathered = self._gathered(part)
-            yield from ((tile, counts) for tile, counts in gathered if tile in set(wanted))
-            known = {tile for tile, _ in gathered}
-            yield from self._counts_of_heads([tile for tile in wanted if tile not in known])
+        for part, group in itertools.groupby(tiles, key=lambda tile: tile // TILES_A_PART):
+            wanted = list(group)
+            gathered = self._gathered(part) if wanted else {}
+            for tile in wanted:
+                if tile in gathered:
+                    yield tile, density.from_bytes(gathered[tile], core_box(self.layout, tile), self.side)
+            yield from self._counts_of_heads([tile for tile in wanted if tile not in gathered])
 
     def gathering(self) -> list[Step]:
         """Steps of finishing that gather the counts into parts."""
@@ -85,33 +101,30 @@ class ShownTiles:
         entries = [(tile, density.to_bytes(counts, core_box(self.layout, tile))) for tile, counts in self._counts_of_heads(tiles)]
         self.tiles.publish_part(_part(part), b"".join(_ENTRY.pack(tile, len(data)) + data for tile, data in entries))
 
-    def _gathered(self, part: int) -> list[tuple[int, Counts]]:
-        """What finishing has gathered; nothing when it has not, or when that is damaged."""
+    def _gathered(self, part: int) -> dict[int, bytes]:
+        """What finishing has gathered, by tile; nothing when it has not, or when that is damaged."""
         try:
             data = self.tiles.read_part(_part(part))
         except MissingTile:
-            return []
-        found, at = [], 0
+            return {}
+        found, at = {}, 0
         while at < len(data):
             tile, size = _ENTRY.unpack_from(data, at)
             at += _ENTRY.size + size
-            found.append((tile, density.from_bytes(data[at - size : at], core_box(self.layout, tile))))
+            found[tile] = data[at - size : at]
         return found
 
     def _counts_of_heads(self, tiles: Sequence[int]) -> Iterator[tuple[int, Counts]]:
+        without = []
         for tile, head in self.tiles.heads(tiles, _HEAD_BYTES):
             try:
-                yield tile, self._counts(tile, head)
-            except (MissingTile, CorruptTile):
-                continue
+                yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], core_box(self.layout, tile), self.side)
+            except (ValueError, KeyError, pa.ArrowException):
+                without.append(tile)
+        yield from ((tile, self._counted(cells, tile)) for tile, cells in self.cells(without))
 
-    def _counts(self, tile: int, head: bytes) -> Counts:
-        """From the head of a record; from its cells when the head does not hold them whole. Raises MissingTile, CorruptTile."""
-        core = core_box(self.layout, tile)
-        try:
-            return density.from_bytes(self._metadata(tile, head)[DENSITY], core)
-        except (ValueError, KeyError, pa.ArrowException):
-            return _counted(self.cells(tile), core)
+    def _counted(self, cells: pa.Table, tile: int) -> Counts:
+        return density.counted(*centroids_of(cells), classes_of(cells), core_box(self.layout, tile), self.side)
 
     def _metadata(self, tile: int, head: bytes) -> dict[bytes, bytes]:
         _, size = _STREAM.unpack_from(head) if len(head) >= _STREAM.size else (0, 0)
@@ -120,8 +133,8 @@ class ShownTiles:
         return dict(pa.ipc.read_schema(pa.py_buffer(head)).metadata or {})
 
 
-def _counted(cells: pa.Table, core: Box) -> Counts:
-    return density.counted(*centroids_of(cells), classes_of(cells), core)
+def _taken(cells: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    return cells if len(rows) == len(cells) else cells.take(pa.array(rows))
 
 
 def _part(number: int) -> str:

@@ -126,6 +126,22 @@ class TileFolder:
             found += [index for index in self._named(number, (number + 1) * TILES_A_FOLDER) if index in wanted]
         return found
 
+    def payloads(self, indices: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """(index, payload) of finished tiles, in that order within a thousand but for packed ones, which come last.
+
+        Those that are not there or damaged are left out. A pack is opened once for all its tiles.
+        """
+        for number, group in itertools.groupby(indices, key=lambda index: index // TILES_A_FOLDER):
+            packed = list[int]()
+            for index in group:
+                try:
+                    yield index, payload_of(read_file(f"{self.path}/{number}/{index}"), self._seed(index), index)
+                except MissingTile:
+                    packed.append(index)
+                except CorruptTile:
+                    continue
+            yield from self._packed_payloads(number, packed)
+
     def heads(self, indices: Iterable[int], size: int) -> Iterator[tuple[int, bytes]]:
         """(index, first `size` bytes at most) of the payloads of finished tiles; those that are not there are left out.
 
@@ -179,6 +195,14 @@ class TileFolder:
                 if index not in pack.places:
                     raise
                 return pack.record(index)
+
+    def _packed_payloads(self, number: int, indices: list[int]) -> Iterator[tuple[int, bytes]]:
+        if not indices:
+            return
+        with suppress(TilesLost), open_pack(self.pack_path(number), self._seed(f"{number}.pack"), self._seed) as pack:
+            for index in indices:
+                with suppress(CorruptTile, KeyError):
+                    yield index, pack.record(index)[:-TRAILER_BYTES]
 
     def _packed_heads(self, number: int, indices: list[int], size: int) -> Iterator[tuple[int, bytes]]:
         if not indices:

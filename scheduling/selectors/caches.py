@@ -32,6 +32,12 @@ class Cache(Generic[T]):
             self._values.move_to_end(key)
             return self._values[key][0]
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._values.clear()
+            self._bytes = 0
+
     def put(self, key: Hashable, value: T, size_bytes: int) -> None:
         """Keep a value."""
         with self._lock:

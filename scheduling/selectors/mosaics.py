@@ -23,6 +23,7 @@ class LiveMosaic:
             core_px=grid.core_px * scale,
             columns=grid.columns,
             rows=grid.rows,
+            side=shown.side,
         )
         self._counted = np.zeros(len(shown.layout.cores), bool)
         self._lock = threading.Lock()
@@ -51,14 +52,14 @@ class LiveMosaic:
 
 
 #: A slide of 10^10 pixels takes 20 MB.
-_mosaics: Cache[LiveMosaic] = Cache(128 << 20)
+MOSAICS: Cache[LiveMosaic] = Cache(128 << 20)
 
 
 def live_mosaic(shown: ShownTiles, version: str) -> LiveMosaic:
     """The job's counts; `version` names how its rows were chosen."""
     key = (shown.tiles.path, version)
-    found = _mosaics.get(key)
+    found = MOSAICS.get(key)
     if found is None:
         found = LiveMosaic(shown)
-        _mosaics.put(key, found, found.size_bytes)
+        MOSAICS.put(key, found, found.size_bytes)
     return found

@@ -17,29 +17,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from django.conf import settings
 
 from scheduling.errors import NotFound, NotYet
 from scheduling.jobtypes import registry
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.segmentation import Segmentation
-from scheduling.jobtypes.shown import ShownTiles, core_box
+from scheduling.jobtypes.shown import ShownTiles, core_boxes
 from scheduling.jobtypes.tilefiles import CorruptTile, MissingTile, TileFolder, to_ranges
 from scheduling.models import Job
 from scheduling.selectors.caches import Cache
 from scheduling.selectors.mosaics import live_mosaic
 from scheduling.slides import overlay, vectortiles
-from scheduling.slides.cells import SCHEMA
-from scheduling.slides.density import bin_px
 from scheduling.slides.interface import Level
 from scheduling.slides.overlay import OverlayLevel, overlay_levels
-from scheduling.slides.showing import centroids_of, classes_of, shapes_of
+from scheduling.slides.showing import shapes_of
 from scheduling.states import UNFINISHED
 
 Ints = npt.NDArray[np.int64]
 #: Pictures of all jobs.
-_pictures: Cache[bytes] = Cache(64 << 20)
+PICTURES: Cache[bytes] = Cache(64 << 20)
 #: Drawing takes a core; more at once only wait for each other, each with its memory.
 _drawing = threading.BoundedSemaphore(os.cpu_count() or 1)
 
@@ -59,11 +56,6 @@ class Overlay:
         """Names the work and the way it is drawn; what was kept under another one is of no use."""
         said = f"{self.job.digest}/{overlay.STYLE}/{vectortiles.VERSION}"
         return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-    @property
-    def mpp(self) -> float:
-        assert self.job.slide is not None
-        return float(self.job.slide.mpp or 1.0)
 
     @property
     def core_px(self) -> int:
@@ -100,8 +92,9 @@ def overlay_of(job: Job) -> Overlay:
         raise NotYet("The job is not planned yet.")
     tiles = TileFolder(Path(settings.DATA_DIR) / "tiles" / job.digest)
     layout, boxes = _layout(tiles, is_unfinished=job.state in UNFINISHED)
-    levels = overlay_levels([Level(**level) for level in job.slide.levels], float(job.slide.mpp or 1.0))
-    return Overlay(job=job, shown=ShownTiles(tiles=tiles, layout=layout), levels=levels, boxes=boxes)
+    mpp = float(job.slide.mpp or 1.0)
+    levels = overlay_levels([Level(**level) for level in job.slide.levels], mpp)
+    return Overlay(job=job, shown=ShownTiles(tiles=tiles, layout=layout, mpp=mpp), levels=levels, boxes=boxes)
 
 
 def _finds_cells(job_type: str) -> bool:
@@ -116,17 +109,16 @@ def _layout(tiles: TileFolder, *, is_unfinished: bool) -> tuple[Layout, Ints]:
     if not tiles.path.is_dir() and not is_unfinished:
         raise NotFound("The tiles of this job are not there any more.")
     try:
-        return _read_layout(tiles.path)
+        return read_layout(tiles.path)
     except MissingTile:
         raise (NotYet if is_unfinished else NotFound)("The job is not planned yet.") from None
 
 
 @lru_cache(maxsize=32)
-def _read_layout(path: Path) -> tuple[Layout, Ints]:
+def read_layout(path: Path) -> tuple[Layout, Ints]:
     """A layout never changes once it is published: the folder's name says all that it depends on."""
     layout = Layout.from_json(TileFolder(path).read_part("layout"))
-    boxes = [core_box(layout, tile) for tile in range(len(layout.cores))]
-    return layout, np.array([(box.left, box.top, box.right, box.bottom) for box in boxes], np.int64).reshape(-1, 4)
+    return layout, core_boxes(layout)
 
 
 def manifest(job: Job) -> dict[str, Any]:
@@ -138,7 +130,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "version": seen.version,
         "state": job.state,
         "slide": str(job.slide_id),
-        "mpp": seen.mpp,
+        "mpp": seen.shown.mpp,
         "downsample": scale,
         "core_px": seen.core_px,
         "halo_px": seen.halo_px,
@@ -213,14 +205,14 @@ def token_of(version: str, tiles: Sequence[int] | Ints) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Drawn:
     """A PNG and the token of the tiles that are in it."""
 
     png: bytes
     token: str
 
 
-def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Callable[[], Picture]]:
+def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Callable[[], Drawn]]:
     """The token of a tile of the overlay as it is now, and a function that draws it. Raises NotFound.
 
     While it is being drawn another tile may be finished, or one prove to be damaged: the picture says what is in it.
@@ -235,42 +227,26 @@ def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Cal
     token = token_of(seen.version, finished)
     key = (seen.shown.tiles.path, number, column, row)
 
-    def draw() -> Picture:
-        kept = _pictures.get((*key, token))
+    def draw() -> Drawn:
+        kept = PICTURES.get((*key, token))
         if kept is not None:
-            return Picture(png=kept, token=token)
+            return Drawn(png=kept, token=token)
         with _drawing:
             image, drawn = _draw(seen, level, column, row, finished)
             png = overlay.to_png(image)
-        made = Picture(png=png, token=token_of(seen.version, drawn))
-        _pictures.put((*key, made.token), png, len(png))
+        made = Drawn(png=png, token=token_of(seen.version, drawn))
+        PICTURES.put((*key, made.token), png, len(png))
         return made
 
     return token, draw
 
 
-def _draw(seen: Overlay, level: OverlayLevel, column: int, row: int, finished: list[int]) -> tuple[overlay.RGBA, list[int]]:
+def _draw(seen: Overlay, level: OverlayLevel, column: int, row: int, finished: list[int]) -> tuple[overlay.Picture, list[int]]:
     """The picture, and the tiles that are in it."""
+    classes = len(_class_names(seen.shown.layout))
     if level.draws_cells:
-        read = _cells(seen, finished)
-        return overlay.draw_cells([shapes_of(cells) for _, cells in read], level, column, row), [tile for tile, _ in read]
-    if level.downsample < bin_px(seen.core_px):
-        read = _cells(seen, finished)
-        table = pa.concat_tables([SCHEMA.empty_table(), *(cells for _, cells in read)], promote_options="default")
-        counts = overlay.pixel_counts(*centroids_of(table), classes_of(table), level, column, row)
-        drawn = [tile for tile, _ in read]
-    else:
-        live, place = live_mosaic(seen.shown, seen.version), overlay.pixel_edges(level, column, row)
-        counts, drawn = live.window(seen.shown, finished, seen.touching(level, column, row), *place)
-    return overlay.draw_density(counts, level.downsample * seen.mpp), drawn
-
-
-def _cells(seen: Overlay, tiles: list[int]) -> list[tuple[int, Any]]:
-    """(tile, its cells); damaged ones are left out."""
-    found = []
-    for tile in tiles:
-        try:
-            found.append((tile, seen.shown.cells(tile)))
-        except (MissingTile, CorruptTile):
-            continue
-    return found
+        read = list(seen.shown.cells(finished))
+        return overlay.draw_cells([shapes_of(cells) for _, cells in read], level, column, row, classes), sorted(tile for tile, _ in read)
+    live, place = live_mosaic(seen.shown, seen.version), overlay.pixel_edges(level, column, row)
+    counts, drawn = live.window(seen.shown, finished, seen.touching(level, column, row), *place)
+    return overlay.draw_density(counts, level.downsample * seen.shown.mpp, classes), drawn

@@ -7,9 +7,11 @@ square millimetre. Everything is placed on the slide, never on the tile, so that
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -47,8 +49,7 @@ _HALF_PER_MM2, _HOT_PER_MM2 = 1600.0, 9000.0
 _OPAQUE = 0.80
 _HOT: Color = (255, 240, 120)
 _SIGMA_PX = 1.3
-#: Runs alone are as small as full compression here, and take half its time.
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_LEVEL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,27 +100,48 @@ class Shapes:
     nuclei: Rings | None = None
 
 
-def draw_cells(parts: Sequence[Shapes], level: OverlayLevel, column: int, row: int) -> RGBA:
-    """uint8 (height, width, 4), straight alpha. Raises LookupError when there is no such tile."""
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """What a tile is drawn on: the tile and its margin, its upper left corner in pixels of the level."""
+
+    width: int
+    height: int
+    origin: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Pixels as places in a palette, by which a PNG is a fifth of the size."""
+
+    #: uint8 (height, width).
+    pixels: npt.NDArray[np.uint8]
+    #: uint8 (256, 4): red, green, blue, and how opaque.
+    palette: npt.NDArray[np.uint8]
+
+    @property
+    def rgba(self) -> RGBA:
+        return self.palette[self.pixels]
+
+
+def draw_cells(parts: Sequence[Shapes], level: OverlayLevel, column: int, row: int, classes: int = 1) -> Picture:
+    """One tile; `classes` of the whole job. Raises LookupError when there is no such tile."""
     width, height = level.size(column, row)
-    wide, high = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX
-    origin = np.array([column, row]) * level.tile_px - MARGIN_PX
+    place = Canvas(width=width + 2 * MARGIN_PX, height=height + 2 * MARGIN_PX, origin=np.array([column, row]) * level.tile_px - MARGIN_PX)
+    outlines, numbers = _placed([(part.outlines, part.classes) for part in parts], level.downsample, place)
+    nuclei, of_nuclei = _placed([(part.nuclei, part.classes) for part in parts if part.nuclei is not None], level.downsample, place)
     line = _LINE[0] + (_LINE[1] - _LINE[0]) * min(1.0, max(0.0, (level.downsample - 1) / 3))
-    alpha, colors = np.zeros((high, wide), np.uint8), np.zeros((high, wide, 3), np.uint8)
-    outlines, classes = _placed([part.outlines for part in parts], [part.classes for part in parts], level.downsample, origin, (wide, high))
-    with_nuclei = [part for part in parts if part.nuclei is not None]
-    nuclei, of_nuclei = _placed(
-        [part.nuclei for part in with_nuclei if part.nuclei], [part.classes for part in with_nuclei], level.downsample, origin, (wide, high)
-    )
-    for number in np.unique(classes):
-        own = outlines.where(classes == number)
-        filled = _FILL * coverage(own, wide, high) + _NUCLEUS * coverage(nuclei.where(of_nuclei == number), wide, high)
-        lines = np.zeros((high, wide), np.uint8)
-        _draw_lines(lines, own)
-        drawn = np.maximum(cv2.convertScaleAbs(filled, alpha=255), cv2.convertScaleAbs(lines, alpha=line))
-        colors[drawn > alpha] = color_of(int(number))
-        alpha = np.maximum(alpha, drawn)
-    return _cut(np.dstack([colors, alpha]))
+    steps = _steps(classes)
+    pixels, strongest = np.zeros((place.height, place.width), np.uint8), np.zeros((place.height, place.width), np.uint8)
+    for number in np.unique(numbers % classes):
+        own, inner = outlines.where(numbers % classes == number), nuclei.where(of_nuclei % classes == number)
+        filled = _FILL * coverage(own, place.width, place.height) + _NUCLEUS * coverage(inner, place.width, place.height)
+        drawn = np.maximum(
+            cv2.convertScaleAbs(filled, alpha=steps - 1), cv2.convertScaleAbs(_lines(own, place), alpha=line * (steps - 1) / 255)
+        )
+        np.copyto(pixels, drawn + np.uint8(int(number) * steps), where=drawn > strongest)
+        np.maximum(strongest, drawn, out=strongest)
+    ramps = [np.column_stack([np.tile(color_of(number), (steps, 1)), np.linspace(0, 255, steps)]) for number in range(classes)]
+    return _picture(pixels, ramps)
 
 
 def coverage(rings: Rings, width: int, height: int) -> Floats:
@@ -146,41 +168,48 @@ def coverage(rings: Rings, width: int, height: int) -> Floats:
     return np.asarray(np.minimum(np.maximum(area, 0, out=area), 1, out=area))
 
 
-def pixel_counts(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], classes: npt.NDArray[np.uint8], level: OverlayLevel, column: int, row: int
-) -> Floats:
-    """float32 (classes, height, width) of a tile and its margin: the centroids, in full-resolution pixels, of each pixel."""
-    (width, height), edge = level.size(column, row), MARGIN_PX
-    wide, high = width + 2 * edge, height + 2 * edge
-    at_x, at_y = (
-        np.floor(place / level.downsample).astype(np.int64) - index * level.tile_px + edge for place, index in ((x, column), (y, row))
-    )
-    inside = (at_x >= 0) & (at_x < wide) & (at_y >= 0) & (at_y < high)
-    planes = int(classes.max(initial=0)) + 1
-    flat = (classes.astype(np.int64)[inside] * high + at_y[inside]) * wide + at_x[inside]
-    return np.bincount(flat, minlength=planes * high * wide).astype(np.float32).reshape(planes, high, wide)
-
-
 def pixel_edges(level: OverlayLevel, column: int, row: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Full-resolution places of the edges of a tile's pixels, its margin included: of columns, of rows."""
     spans = zip((column, row), level.size(column, row), strict=True)
     x, y = (np.arange(-MARGIN_PX, size + MARGIN_PX + 1) + index * level.tile_px for index, size in spans)
-    return x * level.downsample, y * level.downsample
+    return np.asarray(x * level.downsample, np.float64), np.asarray(y * level.downsample, np.float64)
 
 
-def draw_density(counts: Floats, pixel_um: float) -> RGBA:
-    """uint8 (height, width, 4) from cells by class and pixel, margin included; pixels are `pixel_um` microns wide."""
+def draw_density(counts: Floats, pixel_um: float, classes: int = 1) -> Picture:
+    """One tile from its cells by class and pixel, margin included; pixels are `pixel_um` microns wide, `classes` of the whole job.
+
+    The colour is that of the class which most cells there have.
+    """
     per_mm2 = np.stack([cv2.GaussianBlur(plane, (0, 0), _SIGMA_PX, borderType=cv2.BORDER_CONSTANT) for plane in counts])
     per_mm2 *= 1e6 / pixel_um**2
-    total = per_mm2.sum(axis=0)
-    palette = np.array([color_of(number) for number in range(len(counts))], np.float32)
-    mixed = np.tensordot(per_mm2, palette, (0, 0)) / np.maximum(total, 1e-6)[..., None]
-    heat = np.clip(total / _HOT_PER_MM2, 0, 1)[..., None]
-    colors = mixed + (np.array(_HOT, np.float32) - mixed) * heat**1.5
-    alpha = _OPAQUE * (1 - np.exp2(-total / _HALF_PER_MM2))
-    image = np.asarray(cv2.convertScaleAbs(np.dstack([colors, alpha * 255])), np.uint8)
-    image[image[..., 3] == 0] = 0
-    return _cut(image)
+    steps = _steps(classes)
+    opacity = 1 - np.exp2(per_mm2.sum(axis=0) / -_HALF_PER_MM2)
+    pixels = cv2.convertScaleAbs(opacity, alpha=steps - 1)
+    if classes > 1:
+        pixels = np.where(pixels > 0, pixels + (per_mm2.argmax(axis=0) % classes * steps).astype(np.uint8), 0).astype(np.uint8)
+    return _picture(pixels, [_ramp(color_of(number), steps) for number in range(classes)])
+
+
+def _ramp(color: Color, steps: int) -> npt.NDArray[np.float64]:
+    """(steps, 4): ever more opaque, and ever hotter as the density that so much opacity stands for grows."""
+    opacity = np.linspace(0, 1, steps)
+    per_mm2 = -_HALF_PER_MM2 * np.log2(np.maximum(1 - opacity, 1e-9))
+    heat = np.clip(per_mm2 / _HOT_PER_MM2, 0, 1)[:, None] ** 1.5
+    return np.column_stack([np.array(color) * (1 - heat) + np.array(_HOT) * heat, opacity * _OPAQUE * 255])
+
+
+def _steps(classes: int) -> int:
+    """Steps of opacity for each class, in a palette of 256."""
+    return 256 // min(classes, len(PALETTE))
+
+
+def _picture(pixels: npt.NDArray[np.uint8], ramps: Sequence[npt.NDArray[np.float64]]) -> Picture:
+    """Without the margin; the first entry of the palette is nothing at all."""
+    palette = np.zeros((256, 4), np.uint8)
+    colors = np.rint(np.concatenate(ramps)).astype(np.uint8)[:256]
+    palette[: len(colors)] = colors
+    palette[0] = 0
+    return Picture(pixels=np.ascontiguousarray(pixels[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]), palette=palette)
 
 
 def color_of(number: int) -> Color:
@@ -188,51 +217,52 @@ def color_of(number: int) -> Color:
     return PALETTE[number % len(PALETTE)]
 
 
-def to_png(image: RGBA) -> bytes:
-    """PNG with straight alpha; the same pixels give the same bytes."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), _PNG)
-    if not done:
-        raise ValueError("the overlay tile could not be encoded")
-    return bytes(data)
+def to_png(picture: Picture) -> bytes:
+    """PNG with a palette and its opacities; the same picture gives the same bytes."""
+    height, width = picture.pixels.shape
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY)
+    rows = np.zeros((height, width + 1), np.uint8)
+    rows[:, 1:] = picture.pixels
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+        (b"PLTE", picture.palette[:, :3].tobytes()),
+        (b"tRNS", picture.palette[:, 3].tobytes()),
+        (b"IDAT", packer.compress(rows.tobytes()) + packer.flush()),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
 
 
-def _cut(image: RGBA) -> RGBA:
-    """Without the margin."""
-    return image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
-
-
-def _placed(
-    parts: Sequence[Rings],
-    classes: Sequence[npt.NDArray[np.uint8]],
-    downsample: float,
-    origin: npt.NDArray[np.int64],
-    size: tuple[int, int],
-) -> tuple[Rings, npt.NDArray[np.uint8]]:
+def _placed(parts: Sequence[tuple[Rings, npt.NDArray[np.uint8]]], downsample: float, place: Canvas) -> tuple[Rings, npt.NDArray[np.uint8]]:
     """The rings that meet the canvas, in its pixels, and their classes."""
-    rings = Rings.joined(parts)
-    points, full = rings.points / downsample - origin, rings.sizes > 0
+    rings = Rings.joined([rings for rings, _ in parts])
+    points, full = rings.points / downsample - place.origin, rings.sizes > 0
     if not full.any():
         return Rings.of([]), np.zeros(0, np.uint8)
     low, high = (extreme.reduceat(points, rings.offsets[:-1][full], axis=0) for extreme in (np.minimum, np.maximum))
-    full[full] = ((high >= -1) & (low <= np.array(size) + 1)).all(axis=1)
-    return Rings(points=points, offsets=rings.offsets).where(full), np.concatenate(classes)[full]
+    full[full] = ((high >= -1) & (low <= np.array([place.width, place.height]) + 1)).all(axis=1)
+    return Rings(points=points, offsets=rings.offsets).where(full), np.concatenate([classes for _, classes in parts])[full]
 
 
-def _edges(points: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _edges(points: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Both ends of every edge that is not level."""
     follows = np.arange(1, len(points) + 1)
     ends = np.cumsum(sizes)[sizes > 0]
     follows[ends - 1] = ends - sizes[sizes > 0]
     rises = points[:, 1] != points[follows, 1]
-    return np.asarray(points[rises]), np.asarray(points[follows][rises])
+    return points[rises], points[follows][rises]
 
 
-def _draw_lines(canvas: npt.NDArray[np.uint8], rings: Rings) -> None:
-    """Outlines; OpenCV counts from the middles of pixels."""
+def _lines(rings: Rings, place: Canvas) -> npt.NDArray[np.uint8]:
+    """uint8 (height, width): outlines, smoothed; OpenCV counts from the middles of pixels."""
+    canvas = np.zeros((place.height, place.width), np.uint8)
     fixed = np.rint((np.asarray(rings.points) - 0.5) * (1 << _SHIFT)).astype(np.int32)
     lines = [fixed[begin:end] for begin, end in zip(rings.offsets[:-1], rings.offsets[1:], strict=True) if end > begin]
     if lines:
         cv2.polylines(canvas, lines, True, 255, 1, cv2.LINE_AA, _SHIFT)
+    return canvas
 
 
 def reach_px(level: OverlayLevel, halo_px: int) -> int:
