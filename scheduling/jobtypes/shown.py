@@ -10,7 +10,7 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -57,14 +57,19 @@ class ShownTiles:
     #: Microns per full-resolution pixel.
     mpp: float
 
-    @property
+    @cached_property
+    def _corners(self) -> list[tuple[int, int]]:
+        """Upper left corner of each tile's core in full-resolution pixels."""
+        return [(left, top) for left, top in core_boxes(self.layout)[:, :2].tolist()]
+
+    @cached_property
     def side(self) -> int:
         """Bins along a side of a core."""
         return density.bins_a_side(self.layout.grid.core_px * self.layout.downsample, self.mpp)
 
     def metadata(self, cells: pa.Table, tile: int) -> dict[str, bytes]:
         """What goes into the head of a tile's record."""
-        return {DENSITY.decode(): density.to_bytes(self._counted(_taken(cells, shown_rows(cells)), tile), core_box(self.layout, tile))}
+        return {DENSITY.decode(): density.to_bytes(self._counted(_taken(cells, shown_rows(cells)), tile), self._corners[tile])}
 
     def rows(self, cells: pa.Table, tile: int) -> npt.NDArray[np.int64]:
         """Rows of the tile's table to show, ascending."""
@@ -89,7 +94,7 @@ class ShownTiles:
             gathered = self._gathered(part) if wanted else {}
             for tile in wanted:
                 if tile in gathered:
-                    yield tile, density.from_bytes(gathered[tile], core_box(self.layout, tile), self.side)
+                    yield tile, density.from_bytes(gathered[tile], self._corners[tile], self.side)
             yield from self._counts_of_heads([tile for tile in wanted if tile not in gathered])
 
     def gathering(self) -> list[Step]:
@@ -98,7 +103,7 @@ class ShownTiles:
 
     def _gather(self, part: int) -> None:
         tiles = range(part * TILES_A_PART, min(len(self.layout.cores), (part + 1) * TILES_A_PART))
-        entries = [(tile, density.to_bytes(counts, core_box(self.layout, tile))) for tile, counts in self._counts_of_heads(tiles)]
+        entries = [(tile, density.to_bytes(counts, self._corners[tile])) for tile, counts in self._counts_of_heads(tiles)]
         self.tiles.publish_part(_part(part), b"".join(_ENTRY.pack(tile, len(data)) + data for tile, data in entries))
 
     def _gathered(self, part: int) -> dict[int, bytes]:
@@ -118,7 +123,7 @@ class ShownTiles:
         without = []
         for tile, head in self.tiles.heads(tiles, _HEAD_BYTES):
             try:
-                yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], core_box(self.layout, tile), self.side)
+                yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], self._corners[tile], self.side)
             except (ValueError, KeyError, pa.ArrowException):
                 without.append(tile)
         yield from ((tile, self._counted(cells, tile)) for tile, cells in self.cells(without))

@@ -193,17 +193,6 @@ def _not_finished(job: Job, tile: int) -> NotFound:
     return (NotYet if job.state in UNFINISHED else NotFound)(f"Tile {tile} is not finished.")
 
 
-def token_of(version: str, tiles: Sequence[int] | Ints) -> str:
-    """Names a set of finished tiles: its size, and a sum (mod 2^32) over its indices, each well mixed first.
-
-    `docs/vector-tiles.md` has the same in JavaScript; a sum, so that a viewer can add tiles as they are finished.
-    """
-    mixed = (np.asarray(tiles, np.uint64) + np.uint64(1)) * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)
-    mixed = (mixed ^ mixed >> np.uint64(15)) * np.uint64(2246822519) & np.uint64(0xFFFFFFFF)
-    mixed ^= mixed >> np.uint64(13)
-    return f"{version}.{len(tiles)}.{int(mixed.sum()) & 0xFFFFFFFF:x}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """A PNG and the token of the tiles that are in it."""
@@ -224,7 +213,7 @@ def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Cal
     except LookupError:
         raise NotFound("The overlay has no such tile.") from None
     finished = _present(seen.shown.tiles, seen.touching(level, column, row))
-    token = token_of(seen.version, finished)
+    token = overlay.token_of(seen.version, finished)
     key = (seen.shown.tiles.path, number, column, row)
 
     def draw() -> Drawn:
@@ -234,7 +223,7 @@ def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Cal
         with _drawing:
             image, drawn = _draw(seen, level, column, row, finished)
             png = overlay.to_png(image)
-        made = Drawn(png=png, token=token_of(seen.version, drawn))
+        made = Drawn(png=png, token=overlay.token_of(seen.version, drawn))
         PICTURES.put((*key, made.token), png, len(png))
         return made
 

@@ -40,17 +40,17 @@ def counted(x: Floats, y: Floats, classes: npt.NDArray[np.uint8], core: Box, sid
     return flat.astype(np.uint16).reshape(planes, side, side)
 
 
-def to_bytes(counts: Counts, core: Box) -> bytes:
-    """Compressed; the same counts give the same bytes."""
-    head = _HEAD.pack(_MAGIC, counts.shape[0] - 1, counts.shape[1], 0, core.left, core.top)
+def to_bytes(counts: Counts, corner: tuple[int, int]) -> bytes:
+    """Compressed, with the upper left corner of the core; the same counts give the same bytes."""
+    head = _HEAD.pack(_MAGIC, counts.shape[0] - 1, counts.shape[1], 0, *corner)
     return head + zlib.compress(counts.astype("<u2").tobytes(), 6)
 
 
-def from_bytes(data: bytes, core: Box, side: int) -> Counts:
+def from_bytes(data: bytes, corner: tuple[int, int], side: int) -> Counts:
     """Inverse of to_bytes. Raises ValueError when they are damaged, not of this core, or of other bins."""
     try:
         magic, planes, bins, _, left, top = _HEAD.unpack_from(data)
-        if (magic, left, top, bins) != (_MAGIC, core.left, core.top, side):
+        if (magic, (left, top), bins) != (_MAGIC, corner, side):
             raise ValueError("counts of another core")
         return np.frombuffer(zlib.decompress(data[_HEAD.size :]), "<u2").reshape(planes + 1, side, side)
     except (struct.error, zlib.error) as error:
@@ -101,8 +101,10 @@ def _by_area(counts: npt.NDArray[Any], edges: Floats) -> Floats:
     if not counts.size:
         return np.zeros((len(edges) - 1, counts.shape[1]))
     block = _block(edges)
-    wide = np.add.reduceat(counts, np.arange(0, len(counts), block), axis=0, dtype=np.float64)
-    total = np.concatenate([np.zeros((1, wide.shape[1])), np.cumsum(wide, axis=0)])
+    # The kind of the counts is wide enough for what a slide holds only once they are added up.
+    kind = np.float64 if counts.dtype == np.float64 else np.uint32
+    wide = np.add.reduceat(counts, np.arange(0, len(counts), block), axis=0, dtype=kind) if block > 1 else counts
+    total = np.concatenate([np.zeros((1, wide.shape[1])), np.cumsum(wide, axis=0, dtype=np.float64)])
     place = edges / block
     whole = np.minimum(place.astype(np.int64), len(wide) - 1)
     return np.asarray(np.diff(total[whole] + (place - whole)[:, None] * wide[whole], axis=0))

@@ -265,6 +265,17 @@ def _lines(rings: Rings, place: Canvas) -> npt.NDArray[np.uint8]:
     return canvas
 
 
+def token_of(version: str, tiles: Sequence[int]) -> str:
+    """Names a set of finished tiles and the way they are drawn: its size, and a sum (mod 2^32) over its indices, each well mixed first.
+
+    `docs/vector-tiles.md` has the same in JavaScript; a sum, so that a viewer can add tiles as they are finished.
+    """
+    mixed = (np.asarray(tiles, np.uint64) + np.uint64(1)) * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)
+    mixed = (mixed ^ mixed >> np.uint64(15)) * np.uint64(2246822519) & np.uint64(0xFFFFFFFF)
+    mixed ^= mixed >> np.uint64(13)
+    return f"{version}.{len(tiles)}.{int(mixed.sum()) & 0xFFFFFFFF:x}"
+
+
 def reach_px(level: OverlayLevel, halo_px: int) -> int:
     """Full-resolution pixels beyond a tile from which cells may show in it; a cell reaches at most `halo_px` beyond its core."""
     return max(halo_px, 0) + math.ceil(MARGIN_PX * level.downsample)

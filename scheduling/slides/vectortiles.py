@@ -21,8 +21,8 @@ MEDIA_TYPE = "application/vnd.wsi-cells"
 MAGIC = b"WSIC"
 VERSION = 1
 _RECTILINEAR, _HAS_NUCLEI = 1, 2
-#: Magic, version, flags, scale, tile, cells, core (left, top, right, bottom), vertices, bytes of the stream.
-_HEADER = struct.Struct("<4sBBHIIiiiiII")
+#: Magic, version, flags, scale, tile, cells, core (left, top, right, bottom), vertices, bytes of the stream, four bytes of 0.
+_HEADER = struct.Struct("<4sBBHIIiiiiIIxxxx")
 
 
 @dataclass(frozen=True, kw_only=True)
