@@ -82,7 +82,8 @@ class Segmentation(JobType):
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
-        layout, reader, shown = self.layout(context), self._reader(context), self._shown(context)
+        layout, reader = self.layout(context), self._reader(context)
+        shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
         mask = from_png(context.tiles.read_part("mask.png"))
         parameters = filled(self.parameters, context.spec.parameters)
         windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
@@ -95,14 +96,12 @@ class Segmentation(JobType):
         """Chunks of a few tiles into parts, then each artifact from its parts, then publication."""
         layout = self.layout(context)
         export = cell_export.Export(context=context, tiles=len(layout.cores), fingerprint=slide_of(context).fingerprint)
-        return [*export.steps(), *self._shown(context).gathering(), partial(self._write_summary, context, export), export.publish]
+        shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
+        return [*export.steps(), *shown.gathering(), partial(self._write_summary, context, export), export.publish]
 
     def layout(self, context: JobContext) -> Layout:
         """What planning has published. Raises MissingTile (a FileNotFoundError)."""
         return Layout.from_json(context.tiles.read_part("layout"))
-
-    def _shown(self, context: JobContext) -> ShownTiles:
-        return ShownTiles(tiles=context.tiles, layout=self.layout(context), mpp=slide_of(context).mpp)
 
     def _reader(self, context: JobContext) -> SlideReader:
         return cached_reader(context.slide_path, slide_of(context).fingerprint)

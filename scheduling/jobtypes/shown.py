@@ -57,6 +57,12 @@ class ShownTiles:
     #: Microns per full-resolution pixel.
     mpp: float
 
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Of the classes 0, 1, …, as the job type has fixed them."""
+        names: Sequence[str] = self.layout.constants.get("classes") or ("Nucleus",)
+        return names
+
     @cached_property
     def _corners(self) -> list[tuple[int, int]]:
         """Upper left corner of each tile's core in full-resolution pixels."""

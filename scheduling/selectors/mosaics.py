@@ -25,12 +25,10 @@ class LiveMosaic:
             rows=grid.rows,
             side=shown.side,
         )
+        #: Of the mosaic when every class has been seen.
+        self.size_bytes = self._mosaic.counts.nbytes * len(shown.class_names)
         self._counted = np.zeros(len(shown.layout.cores), bool)
         self._lock = threading.Lock()
-
-    @property
-    def size_bytes(self) -> int:
-        return self._mosaic.counts.nbytes
 
     def window(
         self,

@@ -141,14 +141,9 @@ def manifest(job: Job) -> dict[str, Any]:
         "tiles_total": total,
         "cores": list(layout.cores),
         "finished": to_ranges(_present(seen.shown.tiles, range(total))),
-        "classes": [{"number": number, "name": name, "color": _hex(number)} for number, name in enumerate(_class_names(layout))],
+        "classes": [{"number": number, "name": name, "color": _hex(number)} for number, name in enumerate(seen.shown.class_names)],
         "overlay": {"tile_px": OverlayLevel.tile_px, "levels": [_level_body(seen, level) for level in seen.levels]},
     }
-
-
-def _class_names(layout: Layout) -> Sequence[str]:
-    names: Sequence[str] = layout.constants.get("classes") or ["Nucleus"]
-    return names
 
 
 def _hex(number: int) -> str:
@@ -232,7 +227,7 @@ def overlay_tile(job: Job, number: int, column: int, row: int) -> tuple[str, Cal
 
 def _draw(seen: Overlay, level: OverlayLevel, column: int, row: int, finished: list[int]) -> tuple[overlay.Picture, list[int]]:
     """The picture, and the tiles that are in it."""
-    classes = len(_class_names(seen.shown.layout))
+    classes = len(seen.shown.class_names)
     if level.draws_cells:
         read = list(seen.shown.cells(finished))
         return overlay.draw_cells([shapes_of(cells) for _, cells in read], level, column, row, classes), sorted(tile for tile, _ in read)

@@ -19,14 +19,15 @@ Counts = npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.float64]
 #: Side of a bin, about: a nucleus. Ten thousand megapixels at 0.25 microns a pixel are ten million bins.
 _BIN_UM = 8.0
-_MOST_BINS = 128
+#: On coarse slides bins have at least so many full-resolution pixels, so that a mosaic stays a small part of its slide.
+_LEAST_PX = 16
 _HEAD = struct.Struct("<4sBBHii")
 _MAGIC = b"DEN1"
 
 
 def bins_a_side(core_px: int, mpp: float) -> int:
     """Bins along a side of a core of `core_px` full-resolution pixels."""
-    return max(1, min(_MOST_BINS, round(core_px * mpp / _BIN_UM)))
+    return max(1, min(255, core_px // _LEAST_PX, round(core_px * mpp / _BIN_UM)))
 
 
 def counted(x: Floats, y: Floats, classes: npt.NDArray[np.uint8], core: Box, side: int) -> Counts:
