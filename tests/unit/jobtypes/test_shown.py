@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
+from scheduling.jobtypes.running import compute, survey
+from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.shown import TILES_A_PART, ShownTiles
 from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
 from scheduling.slides.cells import encode
+from scheduling.slides.synthetic import write_sample
 from scheduling.slides.vectortiles import decode
 from tests.support.cells import made_cells, made_layout, made_tile, table_of
+from tests.unit.jobtypes.driving import job_context, run_job
 
 TILES, CELLS = 260, 20
 
@@ -104,3 +109,26 @@ def test_a_vector_tile_holds_the_cells_of_its_tile(shown: ShownTiles) -> None:
     assert (tile.tile, len(tile.rows), tile.core.width) == (11, CELLS + 2, 128)
     with pytest.raises(MissingTile):
         shown.vector(10)
+
+
+def test_what_is_shown_of_a_real_job_are_the_cells_of_its_results(tmp_path: Path) -> None:
+    write_sample(tmp_path / "slide.tif", width=1200, height=900, seed=5)
+    job_type = SegmentCells()
+    context = job_context(tmp_path, tmp_path / "slide.tif", job_type, name="job", tile_px=512)
+    plan = survey(job_type, context).plan
+    for tile in range(plan.tiles_total):
+        compute(job_type, context, [tile], batch=1, is_over=lambda: False)
+    shown = ShownTiles(tiles=context.tiles, layout=job_type.layout(context), mpp=0.5)
+    running = {tile: int(counts.sum()) for tile, counts in shown.counts(range(plan.tiles_total))}
+    run_job(job_type, context)
+    results = orjson.loads((context.results / "results.json").read_bytes())
+    drawn = [ring for tile in range(plan.tiles_total) for ring in rings_of_vector(shown.vector(tile))]
+    assert sorted(drawn) == sorted(entry["polygon"] for entry in results)
+    assert {tile: int(counts.sum()) for tile, counts in shown.counts(range(plan.tiles_total))} == running
+    assert sum(running.values()) == len(results) > 100
+
+
+def rings_of_vector(data: bytes) -> list[list[list[int]]]:
+    """The outlines of a vector tile."""
+    outlines = decode(data).outlines
+    return [outlines.ring(number).tolist() for number in range(len(outlines))]
