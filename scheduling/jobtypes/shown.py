@@ -75,7 +75,8 @@ class ShownTiles:
 
     def metadata(self, cells: pa.Table, tile: int) -> dict[str, bytes]:
         """What goes into the head of a tile's record."""
-        return {DENSITY.decode(): density.to_bytes(self._counted(_taken(cells, shown_rows(cells)), tile), self._corners[tile])}
+        counts, core = self._counted(_taken(cells, shown_rows(cells)), tile), core_box(self.layout, tile)
+        return {DENSITY.decode(): density.to_bytes(counts, (core.left, core.top))}
 
     def rows(self, cells: pa.Table, tile: int) -> npt.NDArray[np.int64]:
         """Rows of the tile's table to show, ascending."""
