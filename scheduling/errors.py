@@ -21,6 +21,10 @@ class NotFound(SchedulingError):
     """Not found."""
 
 
+class NotYet(NotFound):
+    """It is not there yet."""
+
+
 class PermissionRefused(SchedulingError):
     """This account cannot be used in this way."""
 

@@ -231,6 +231,56 @@ class AnnotationBody(Body):
     created_at = serializers.DateTimeField()
 
 
+class OverlayLevelBody(Body):
+    """One resolution of the overlay; the first are the slide's own levels."""
+
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    downsample = serializers.FloatField(help_text="Full-resolution pixels for each of its pixels.")
+    columns = serializers.IntegerField()
+    rows = serializers.IntegerField()
+    draws = serializers.ChoiceField(choices=["cells", "density"])
+    reach_px = serializers.IntegerField(help_text="Full-resolution pixels around a picture within which a tile may show in it.")
+
+
+class OverlayBody(Body):
+    """The pictures."""
+
+    tile_px = serializers.IntegerField()
+    levels = OverlayLevelBody(many=True)
+
+
+class CellClassBody(Body):
+    """A class of cells and its colour."""
+
+    number = serializers.IntegerField()
+    name = serializers.CharField()
+    color = serializers.CharField(help_text="#rrggbb")
+
+
+class CellTilesBody(Body):
+    """The tiles of a segmentation; all places and sizes in full-resolution pixels of the slide."""
+
+    version = serializers.CharField(help_text="The `v` of vector tiles, and the beginning of that of pictures.")
+    state = serializers.ChoiceField(choices=[s.value for s in JobState])
+    slide = serializers.UUIDField()
+    mpp = serializers.FloatField()
+    downsample = serializers.IntegerField(help_text="Full-resolution pixels in a pixel that was segmented.")
+    core_px = serializers.IntegerField(help_text="Side of a core.")
+    halo_px = serializers.IntegerField(help_text="No cell reaches further beyond its core.")
+    left = serializers.IntegerField(help_text="Of core 0.")
+    top = serializers.IntegerField(help_text="Of core 0.")
+    columns = serializers.IntegerField(help_text="Cores in a row of the grid.")
+    rows = serializers.IntegerField()
+    tiles_total = serializers.IntegerField()
+    cores = serializers.ListField(child=serializers.IntegerField(), help_text="Of each tile the number of its core, row by row.")
+    finished = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField()), help_text="Half-open ranges of tiles, ascending."
+    )
+    classes = CellClassBody(many=True)
+    overlay = OverlayBody()
+
+
 class JobTypeBody(Body):
     """A kind of job."""
 

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 BUSY = "The database is busy. Please try again."
 BUSY_RETRY_S = 2
+NOT_YET_RETRY_S = 2
 
 _STATUS: tuple[tuple[type[errors.SchedulingError], int], ...] = (
     (errors.Invalid, status.HTTP_400_BAD_REQUEST),
@@ -79,7 +80,8 @@ def translate(error: Exception) -> Exception:
 
 def _domain(error: errors.SchedulingError) -> Problem:
     code = next((code for kind, code in _STATUS if isinstance(error, kind)), status.HTTP_400_BAD_REQUEST)
-    return Problem(_at(error.field, error.message) if error.field else error.message, code)
+    wait = NOT_YET_RETRY_S if isinstance(error, errors.NotYet) else None
+    return Problem(_at(error.field, error.message) if error.field else error.message, code, wait)
 
 
 def _at(field: str, message: str) -> dict[str, Any]:

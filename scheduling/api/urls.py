@@ -11,6 +11,7 @@ from scheduling.api import openapi  # noqa: F401  (registers the header's securi
 from scheduling.api.views.annotations import AnnotationViewSet
 from scheduling.api.views.batches import BatchViewSet
 from scheduling.api.views.documents import RedocView, SchemaView, SwaggerView
+from scheduling.api.views.overlays import CellTileViewSet
 from scheduling.api.views.slides import SlideViewSet
 from scheduling.api.views.system import HealthView, JobTypeViewSet, MetricsView, MissingView, QueueViewSet, ReadyView
 from scheduling.api.views.workflows import JobViewSet, WorkflowViewSet
@@ -56,6 +57,9 @@ urlpatterns = [
     path(f"{_JOB}/retry", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
     path(f"{_JOB}/results", JobViewSet.as_view({"get": "results"}), name="results"),
     path(f"{_JOB}/results/<name:name>", JobViewSet.as_view({"get": "result"}), name="artifact"),
+    path(f"{_JOB}/tiles", CellTileViewSet.as_view({"get": "manifest"}), name="cell-tiles"),
+    path(f"{_JOB}/tiles/<index:index>", CellTileViewSet.as_view({"get": "vector"}), name="cell-tile"),
+    path(f"{_JOB}/overlay/<index:level>/<index:column>_<index:row>", CellTileViewSet.as_view({"get": "picture"}), name="overlay-tile"),
     path("slide", SlideViewSet.as_view({"get": "list", "post": "create"}), name="slides"),
     path("slide/<str:slide_id>", SlideViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}), name="slide"),
     path("slide/<str:slide_id>/thumbnail", SlideViewSet.as_view({"get": "thumbnail"}), name="slide-thumbnail"),

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from scheduling.jobtypes.base import JobContext, Step
 from scheduling.jobtypes.layout import Layout
+from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.slides import geojson, seams, tables
 from scheduling.slides.cells import SCHEMA, decode
@@ -28,7 +29,7 @@ from scheduling.slides.pyramid import from_png
 from scheduling.slides.reader import cached_reader
 from scheduling.slides.seams import Rival, conflicts, settled
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
-from scheduling.slides.tissue import TissueMask, tissue_polygons
+from scheduling.slides.tissue_outlines import tissue_polygons
 
 ARTIFACTS = (
     "results.json",
@@ -168,12 +169,11 @@ class Export:
         """The mask that was used, and its outlines."""
         png, slide = self.context.tiles.read_part("mask.png"), slide_of(self.context)
         reader = cached_reader(self.context.slide_path, slide.fingerprint)
-        mask = TissueMask(
-            mask=from_png(png), downsample=self.layout.mask_downsample, mpp=slide.mpp, threshold=0, separability=0.0, warnings=()
-        )
-        polygons = tissue_polygons(mask, reader.width, reader.height)
+        downsample = self.layout.mask_downsample
+        polygons = tissue_polygons(from_png(png), downsample, reader.width, reader.height)
+        limited = within(polygons, limit_of(self.context, reader))
         self._write("mask.png", png)
-        self._write("tissue.geojson", geojson.tissue_collection(polygons, self.fingerprint, slide.mpp))
+        self._write("tissue.geojson", geojson.tissue_collection(limited, self.fingerprint, slide.mpp, downsample))
 
     def _write_parquet(self) -> None:
         with self.context.write_part("cells.parquet") as target:

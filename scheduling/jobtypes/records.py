@@ -19,6 +19,8 @@ from pathlib import Path
 
 _TRAILER = struct.Struct("<4sII")
 _MAGIC = b"TIL2"
+#: What follows the payload.
+TRAILER_BYTES = _TRAILER.size
 # Without O_NONBLOCK a pipe of the right name would hold its reader up for ever.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR}

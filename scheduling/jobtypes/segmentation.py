@@ -22,6 +22,7 @@ from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask, limit_of, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.shown import ShownTiles
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.pyramid import from_png, to_png
@@ -40,6 +41,10 @@ class Segmentation(JobType):
     """A job type that finds cells tile by tile."""
 
     consumes: ClassVar[tuple[str, ...]] = ("TISSUE_MASK",)
+    #: Without a mask before it the whole slide is read once, at low resolution; a slide of one level has no such.
+    plan_s: ClassVar[float] = 60.0
+    #: The cells of a whole slide joined to one file.
+    step_s: ClassVar[float] = 30.0
     limits: ClassVar[tuple[str, ...]] = ("region", "annotation")
     #: Moves the tile grid, which must not change the artifacts; for tests.
     grid_offset: ClassVar[tuple[int, int]] = (0, 0)
@@ -85,18 +90,21 @@ class Segmentation(JobType):
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
         layout, reader = self.layout(context), self._reader(context)
         mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader)
+        shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
         parameters = filled(self.parameters, context.spec.parameters)
         windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
         for index, detected in self.detect(context, layout, parameters, windows):
             cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
             cells = inside_mask(cells, mask, layout.mask_downsample)
-            yield index, encode(inside_region(cells, limit) if limit else cells)
+            cells = inside_region(cells, limit) if limit else cells
+            yield index, encode(cells, shown.metadata(cells, index))
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Seams, then blocks of cells into parts, then each artifact from its parts, then publication."""
         layout = self.layout(context)
         export = cell_export.Export(context=context, layout=layout, fingerprint=slide_of(context).fingerprint)
-        return [*export.steps(), partial(self._write_summary, context, export), export.publish]
+        shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
+        return [*export.steps(), *shown.gathering(), partial(self._write_summary, context, export), export.publish]
 
     def layout(self, context: JobContext) -> Layout:
         """What planning has published. Raises MissingTile (a FileNotFoundError)."""

@@ -9,6 +9,7 @@ takes the job as gone.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import stat
@@ -19,13 +20,16 @@ from uuid import uuid4
 
 from scheduling.jobtypes.packs import open_pack, write_pack
 from scheduling.jobtypes.records import (
+    TRAILER_BYTES,
     CorruptTile,
     FolderGone,
     MissingTile,
     TilesLost,
     clear,
+    opened,
     payload_of,
     put,
+    read_at,
     read_file,
     seed_of,
     trailer,
@@ -115,6 +119,46 @@ class TileFolder:
         """The tiles that are there by name, loose or in packs, as half-open ranges; their content is not looked at."""
         return to_ranges(index for number in range(thousands(total)) for index in self._named(number, total))
 
+    def present(self, indices: Iterable[int]) -> list[int]:
+        """Those of the tiles that are there by name, ascending; their content is not looked at."""
+        wanted, found = set(indices), list[int]()
+        for number in sorted({index // TILES_A_FOLDER for index in wanted}):
+            found += [index for index in self._named(number, (number + 1) * TILES_A_FOLDER) if index in wanted]
+        return found
+
+    def payloads(self, indices: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """(index, payload) of finished tiles, in that order within a thousand but for packed ones, which come last.
+
+        Those that are not there or damaged are left out. A pack is opened once for all its tiles.
+        """
+        for number, group in itertools.groupby(indices, key=lambda index: index // TILES_A_FOLDER):
+            packed = list[int]()
+            for index in group:
+                try:
+                    yield index, payload_of(read_file(f"{self.path}/{number}/{index}"), self._seed(index), index)
+                except MissingTile:
+                    packed.append(index)
+                except CorruptTile:
+                    continue
+            yield from self._packed_payloads(number, packed)
+
+    def heads(self, indices: Iterable[int], size: int) -> Iterator[tuple[int, bytes]]:
+        """(index, first `size` bytes at most) of the payloads of finished tiles; those that are not there are left out.
+
+        Nothing is verified, since that takes the whole record: who takes something from a head verifies what it takes.
+        """
+        for number, group in itertools.groupby(indices, key=lambda index: index // TILES_A_FOLDER):
+            packed = list[int]()
+            for index in group:
+                try:
+                    with opened(f"{self.path}/{number}/{index}") as (descriptor, length):
+                        yield index, read_at(descriptor, min(size, max(0, length - TRAILER_BYTES)), 0)
+                except MissingTile:
+                    packed.append(index)
+                except CorruptTile:
+                    continue
+            yield from self._packed_heads(number, packed, size)
+
     def kept_bytes(self) -> int:
         """Size of packs and parts."""
         with os.scandir(self.path) as entries:
@@ -151,6 +195,23 @@ class TileFolder:
                 if index not in pack.places:
                     raise
                 return pack.record(index)
+
+    def _packed_payloads(self, number: int, indices: list[int]) -> Iterator[tuple[int, bytes]]:
+        if not indices:
+            return
+        with suppress(TilesLost), open_pack(self.pack_path(number), self._seed(f"{number}.pack"), self._seed) as pack:
+            for index in indices:
+                with suppress(CorruptTile, KeyError):
+                    yield index, pack.record(index)[:-TRAILER_BYTES]
+
+    def _packed_heads(self, number: int, indices: list[int], size: int) -> Iterator[tuple[int, bytes]]:
+        if not indices:
+            return
+        with suppress(TilesLost), open_pack(self.pack_path(number), self._seed(f"{number}.pack"), self._seed) as pack:
+            for index in indices:
+                if index in pack.places:
+                    offset, length = pack.places[index]
+                    yield index, read_at(pack.descriptor, min(size, max(0, length - TRAILER_BYTES)), offset)
 
     def _is_complete(self, index: int) -> bool:
         try:

@@ -89,7 +89,7 @@ class TissueMask(JobType):
     def _outline(self, context: JobContext) -> None:
         slide, reader = slide_of(context), self._reader(context)
         found = self._found(context)
-        polygons = within(tissue_polygons(found, reader.width, reader.height), limit_of(context, reader))
+        polygons = within(tissue_polygons(found.mask, found.downsample, reader.width, reader.height), limit_of(context, reader))
         summary = {
             **provenance(self, context, asdict(_parameters(context))),
             **_figures(found, polygons),

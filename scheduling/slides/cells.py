@@ -30,6 +30,7 @@ MEASURES = (
 #: `depth_px`: how deep in the tile's core the centroid lies, in model pixels; 0 or less in the guard band.
 SCHEMA = pa.schema([("depth_px", pa.float64()), *((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
 _DECIMALS = 4
+_ON_THE_EDGE_PX = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: in
     keep &= measures["solidity"] >= min_solidity
     chosen = np.flatnonzero(keep)
     depth = depths_px(core, sums.area, sums.x, sums.y)
+    # On an edge the half-open cores decide, not the distance.
+    depth[(depth == 0) & ~owned(core, sums.area, sums.x, sums.y)] = -_ON_THE_EDGE_PX
     columns: list[Any] = [depth[chosen], *(np.round(measures[name][chosen], _DECIMALS) for name in MEASURES)]
     columns.append(_polygon_column(rings, chosen, window, downsample))
     return pa.table(columns, schema=SCHEMA)

@@ -20,13 +20,13 @@ _OVERLAY_PX = (800, 1600)
 _TISSUE_COLOR, _REMOVED_COLOR = (0, 150, 0), (240, 140, 0)
 
 
-def tissue_polygons(found: TissueMask, width: int, height: int) -> list[shapely.Polygon]:
+def tissue_polygons(mask: Bytes, downsample: int, width: int, height: int) -> list[shapely.Polygon]:
     """Polygons with holes along pixel edges, in full-resolution pixels, largest first, clipped to the slide.
 
-    They cover exactly the pixels of a mask that is `joined`, as `find_tissue` leaves it; of any other, those of the joined one.
+    A pixel of `mask` is `downsample` full-resolution pixels wide. They cover exactly the pixels of a mask that is `joined`, as `find_tissue` leaves it; of any other, those of the joined one.
     """
     # A rim of background around makes all of what is outside one piece.
-    padded = np.pad((joined(found.mask) > 0).astype(np.int32), 1)
+    padded = np.pad((joined(mask) > 0).astype(np.int32), 1)
     pieces, count = split_pieces(padded)
     gaps, gap_count = split_pieces(1 - padded)
     shells = trace(pieces, count)
@@ -35,8 +35,8 @@ def tissue_polygons(found: TissueMask, width: int, height: int) -> list[shapely.
     above = first_pixels(gaps, gap_count)[0][2:] - padded.shape[1]
     inside: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(count)]
     for hole, owner in enumerate(pieces.reshape(-1)[above], start=1):
-        inside[owner - 1].append(_scaled(holes.ring(hole), found.downsample, width, height))
-    polygons = [shapely.Polygon(_scaled(shells.ring(piece), found.downsample, width, height), inside[piece]) for piece in range(count)]
+        inside[owner - 1].append(_scaled(holes.ring(hole), downsample, width, height))
+    polygons = [shapely.Polygon(_scaled(shells.ring(piece), downsample, width, height), inside[piece]) for piece in range(count)]
     return sorted(polygons, key=lambda polygon: -polygon.area)
 
 

@@ -125,6 +125,6 @@ def _by_job(name: str, values: Mapping[int, float | None], field: Field[Any, Any
 
 
 def finished_digests(ends: Iterable[End]) -> list[str]:
-    """Tile folders that are needed no more: those of jobs whose artifacts are complete and whose tiles serve no other job."""
+    """Tile folders that are needed no more: those of jobs whose artifacts are complete and whose tiles nobody looks at."""
     keys = [end.job for end in ends if end.state == JobState.SUCCEEDED]
     return list(Job.objects.filter(needs_no_tiles(), pk__in=keys).values_list("digest", flat=True)) if keys else []

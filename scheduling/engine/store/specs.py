@@ -35,7 +35,7 @@ def spec_of(job: Job, inputs: Sequence[Job]) -> JobSpec:
         region=job.region,
         annotation=AnnotationRef(path=job.annotation.path, sha256=job.annotation.sha256) if job.annotation else None,
         digest=digest,
-        keeps_tiles=_is_shared(job),
+        keeps_tiles=job.slide_id is not None,
         reuse=_same_work(job, digest) if _is_shared(job) else None,
     )
 
@@ -56,12 +56,12 @@ def by_digest(*digests: str) -> QuerySet[Job]:
 
 
 def needs_no_tiles() -> Q:
-    """Jobs whose artifacts are complete and whose tiles can serve no other job."""
-    return Q(state=JobState.SUCCEEDED) & (Q(slide=None) | Q(cache=False))
+    """Jobs whose artifacts are complete and whose tiles nobody looks at: simulated ones. Those on a slide are what its viewer shows."""
+    return Q(state=JobState.SUCCEEDED, slide=None)
 
 
 def needed_digests(digests: Iterable[str]) -> set[str]:
-    """Those of these tile folders that a job needs: to go on, to be retried, or as the store of its work."""
+    """Those of these tile folders that a job needs: to go on, to be retried, to be looked at, or as the store of its work."""
     return set(by_digest(*digests).exclude(needs_no_tiles()).values_list("digest", flat=True))
 
 

@@ -155,6 +155,7 @@ def test_the_schema_is_valid_and_complete() -> None:
         ("/workflow/{workflow_id}/events", "get"),
         *((f"{job}/{verb}", "post") for verb in ("cancel", "retry")),
         *((f"{job}/results{name}", "get") for name in ("", "/{name}")),
+        *((f"{job}/{shown}", "get") for shown in ("tiles", "tiles/{index}", "overlay/{level}/{column}_{row}")),
         *(("/slide", method) for method in ("get", "post")),
         *(("/slide/{slide_id}", method) for method in ("get", "patch", "delete")),
         ("/workflow/batch", "post"),

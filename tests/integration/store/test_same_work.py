@@ -150,7 +150,8 @@ def test_a_changed_resolution_or_a_newer_job_type_is_other_work(
 def test_a_job_that_forbids_it_neither_takes_nor_gives(house: House, alice: User, sample: Path, computed: list[tuple[str, int]]) -> None:
     slide = slide_of(alice, house, sample)
     first = run_one(house, alice, mask(slide, cache=False))
-    assert not (house.data_dir / "tiles" / job_of(first).digest).exists(), "tiles that serve nobody were kept"
+    assert (house.data_dir / "tiles" / job_of(first).digest / "0.pack").exists(), "tiles that the viewer shows went"
+    assert job_of(first).disk_bytes > sum(artifact["size"] for artifact in job_of(first).artifacts)
     second = run_one(house, alice, mask(slide))
     third = run_one(house, alice, mask(slide, cache=False))
     assert [job_of(flow).cached for flow in (first, second, third)] == [False] * 3
@@ -295,18 +296,22 @@ def test_a_folder_discarded_at_the_moment_of_a_claim_is_planned_again(house: Hou
     assert not job_of(second).cached
 
 
-def test_housekeeping_keeps_the_tiles_of_work_that_may_be_asked_for_again(house: House, alice: User, sample: Path) -> None:
+def test_housekeeping_keeps_the_tiles_of_work_on_a_slide_until_it_is_deleted(house: House, alice: User, sample: Path) -> None:
     slide = slide_of(alice, house, sample)
     kept = run_one(house, alice, mask(slide))
     tiles = house.data_dir / "tiles"
-    for name in ("of-nobody", "of-an-unshared-job"):
+    for name in ("of-nobody", "of-a-simulated-job"):
         (tiles / name).mkdir()
     unshared = run_one(house, alice, mask(slide, cache=False))
-    Job.objects.filter(pk=job_of(unshared).pk).update(digest="of-an-unshared-job")
+    simulated = run_one(house, alice, JobRequest(job_id="j1", branch="b", job_type="SEGMENT_CELLS"))
+    Job.objects.filter(pk=job_of(simulated).pk).update(digest="of-a-simulated-job")
     later = timezone.now().timestamp() + 3600
     found = {path.name for path in unneeded_folders(house.data_dir, later)}
-    assert found == {"of-nobody", "of-an-unshared-job"}
-    assert (tiles / job_of(kept).digest).exists()
+    assert found == {"of-nobody", "of-a-simulated-job"}
+    assert all((tiles / job_of(flow).digest).exists() for flow in (kept, unshared))
+    digest = job_of(unshared).digest
+    workflow_delete(workflow=unshared, actor="alice")
+    assert not (tiles / digest).exists()
 
 
 def test_jobs_of_the_same_work_begin_in_different_places(house: House, alice: User, sample: Path) -> None:

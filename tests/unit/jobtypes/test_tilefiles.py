@@ -150,3 +150,45 @@ def test_ranges_say_the_same_as_the_indices(indices: set[int]) -> None:
 
 def test_ranges_are_half_open() -> None:
     assert to_ranges([0, 1, 2, 7]) == [[0, 3], [7, 8]]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_heads_and_payloads_are_of_what_is_there_loose_or_packed(folder: TileFolder, is_packed: bool) -> None:
+    for index in range(1003):
+        folder.publish(index, b"%06d" % index * 3)
+    if is_packed:
+        folder.pack(0, 1003)
+    asked = [0, 7, 999, 1002, 5000]
+    assert dict(folder.heads(asked, 5)) == {index: (b"%06d" % index)[:5] for index in asked[:4]}
+    assert dict(folder.heads(asked, 500)) == dict(folder.payloads(asked)) == {index: b"%06d" % index * 3 for index in asked[:4]}
+    assert folder.present(asked) == asked[:4]
+
+
+def test_a_damaged_tile_has_a_head_but_no_payload(folder: TileFolder) -> None:
+    for index in range(3):
+        folder.publish(index, b"payload")
+    path = folder.tile_path(1)
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    assert dict(folder.heads(range(3), 3)) == {0: b"pay", 1: b"Xay", 2: b"pay"}
+    assert [index for index, _ in folder.payloads(range(3))] == [0, 2]
+    assert folder.present([0, 1, 2, 3]) == [0, 1, 2]
+
+
+def test_a_damaged_record_in_a_pack_is_left_out_of_the_payloads(folder: TileFolder) -> None:
+    for index in range(5):
+        folder.publish(index, b"payload")
+    folder.pack(0, 5)
+    pack = folder.pack_path(0)
+    data = bytearray(pack.read_bytes())
+    data[0] ^= 1
+    pack.write_bytes(data)
+    assert [index for index, _ in folder.payloads(range(5))] == [1, 2, 3, 4]
+
+
+def test_a_pack_whose_table_is_damaged_or_absent_has_nothing(folder: TileFolder) -> None:
+    assert (list(folder.heads([1], 5)), list(folder.payloads([1])), folder.present([1])) == ([], [], [])
+    for index in range(5):
+        folder.publish(index, b"payload")
+    folder.pack(0, 5)
+    folder.pack_path(0).write_bytes(b"nothing of a pack")
+    assert (list(folder.heads([1], 5)), list(folder.payloads([1])), folder.present([1])) == ([], [], [])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from scheduling.slides.interface import RGB
+from scheduling.slides.tissue import TissueMask
+from scheduling.slides.tissue_outlines import tissue_polygons
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -109,3 +112,8 @@ def _clouds(shape: tuple[int, ...], scale: float, random: np.random.Generator) -
     small = (int(shape[0] / scale) + 4, int(shape[1] / scale) + 4)
     noise = cv2.resize(random.standard_normal(small).astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
     return np.asarray((noise - noise.mean()) / noise.std(), np.float64)
+
+
+def outlined(found: TissueMask, width: int, height: int) -> list[shapely.Polygon]:
+    """The polygons of a mask on a slide of that size."""
+    return tissue_polygons(found.mask, found.downsample, width, height)

@@ -16,7 +16,6 @@ from scheduling.slides.interface import RGB
 from scheduling.slides.reader import open_slide
 from scheduling.slides.synthetic import write_sample
 from scheduling.slides.tissue import TissueMask, find_tissue, tissue_of
-from scheduling.slides.tissue_outlines import tissue_polygons
 from scheduling.slides.tissue_parameters import METHODS, PRESETS, TissueParameters
 from tests.unit.slides import overviews as o
 
@@ -30,7 +29,7 @@ def found_on(image: RGB, **given: Any) -> TissueMask:
 
 def pieces(found: TissueMask) -> list[shapely.Polygon]:
     height, width = found.mask.shape
-    return tissue_polygons(found, width * o.DOWNSAMPLE, height * o.DOWNSAMPLE)
+    return o.outlined(found, width * o.DOWNSAMPLE, height * o.DOWNSAMPLE)
 
 
 def padded(image: RGB, level: int) -> RGB:
@@ -230,4 +229,4 @@ def test_the_mask_of_the_sample_follows_its_terrain(tmp_path: Path) -> None:
     column, row = (np.asarray(values // found.downsample, np.int64) for values in (truth.nuclei.x, truth.nuclei.y))
     assert (found.mask[row, column] > 0).mean() > 0.95
     assert 0.15 < (found.mask > 0).mean() < 0.6
-    assert all(shapely.is_valid(shape) for shape in tissue_polygons(found, reader.width, reader.height))
+    assert all(shapely.is_valid(shape) for shape in o.outlined(found, reader.width, reader.height))
