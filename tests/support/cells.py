@@ -54,12 +54,13 @@ def made_cells(layout: Layout, tile: int, count: int, seed: int = 0) -> pa.Table
 
 def table_of(rings: list[Points], centroids: npt.NDArray[np.float64], **more: Any) -> pa.Table:
     """A tile's table of these closed rings; `more` columns of one value each."""
-    values = {name: np.zeros(len(rings)) for name in MEASURES}
+    values = {name: np.zeros(len(rings)) for name in ("depth_px", *MEASURES)}
     values |= {"centroid_x_px": centroids[:, 0], "centroid_y_px": centroids[:, 1], "area_um2": np.full(len(rings), 40.0)}
     polygons = pa.array([ring.reshape(-1).astype(np.int32) for ring in rings], pa.list_(pa.int32()))
     table = pa.table([polygons if name == "polygon" else pa.array(values[name]) for name in SCHEMA.names], schema=SCHEMA)
     for name, value in more.items():
-        table = table.append_column(name, pa.array(value))
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, pa.array(value)) if at < 0 else table.set_column(at, name, pa.array(value))
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas
 import numpy as np
 import orjson
 import pyarrow.parquet
@@ -160,7 +161,6 @@ def test_the_summary_gives_the_quartiles_of_the_areas(context: JobContext) -> No
 
 
 def test_geopandas_reads_the_parquet_file(context: JobContext) -> None:
-    geopandas = pytest.importorskip("geopandas", reason="geopandas is not installed")
     frame = geopandas.read_parquet(BytesIO(artifacts_of(context)["cells.parquet"]))
     assert len(frame) == len(planted())
     assert set(frame.geom_type) == {"Polygon"}

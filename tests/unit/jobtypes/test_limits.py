@@ -78,7 +78,7 @@ def test_a_region_has_exactly_the_cells_of_the_whole_slide_whose_centroid_is_ins
     expected = inside(whole)
     assert 100 < len(expected) < len(polygons(whole))
     assert polygons(context) == {name: shape for name, shape in polygons(whole).items() if name in expected}
-    assert summary(context)["tiles"]["total"] <= summary(whole)["tiles"]["total"]
+    assert summary(context)["run"]["tiles"] <= summary(whole)["run"]["tiles"]
     assert summary(context)["method"] == summary(whole)["method"]
     assert summary(context)["region"] == to_geojson(AREA)
 

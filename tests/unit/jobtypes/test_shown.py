@@ -96,7 +96,7 @@ def test_counts_behind_much_other_metadata_are_read_all_the_same(shown: ShownTil
 
 
 def test_candidates_for_neighbours_are_neither_drawn_nor_counted(shown: ShownTiles) -> None:
-    cells = made_cells(shown.layout, 0, 3).append_column("depth_px", [[1.0, -2.0, 0.0]])
+    cells = made_cells(shown.layout, 0, 3).set_column(0, "depth_px", [[1.0, -2.0, 0.0]])
     assert shown.rows(cells, 0).tolist() == [0, 2]
     rings = [np.array([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]])] * 3
     table = table_of(rings, np.full((3, 2), 2.0), depth_px=[1.0, -2.0, 0.0])
