@@ -43,6 +43,8 @@ ARTIFACTS = (
 )
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _COPY_BYTES = 1 << 20
+#: Side of the blocks in which cells are written, in model pixels: part of the order, so the same whatever the tiles.
+BLOCK_PX = 768
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,8 @@ class Export:
 
     @cached_property
     def blocks(self) -> list[Box]:
-        """The squares of the grid that was not moved in which cells may be, row by row: the order of the artifacts."""
-        plain = replace(self.layout.grid, offset_x=0, offset_y=0)
+        """The squares of one grid, the same for all tiles, in which cells may be, row by row: the order of the artifacts."""
+        plain = replace(self.layout.grid, core_px=BLOCK_PX, offset_x=0, offset_y=0)
         found: set[int] = set()
         for core in self.layout.cores:
             found.update(cores_meeting(plain, self.layout.grid.core(core).dilated(GUARD_PX)))
@@ -128,7 +130,7 @@ class Export:
         for name, data in (
             ("results.json", lead + geojson.result_entries(cells, first_id)),
             ("cells.geojson", features),
-            ("cells.geojson.gz", deflated(features)),
+            ("cells.geojson.gz", deflated(features) if features else b""),
             ("cells.csv", tables.csv_rows(cells, first_id, header=block == 0)),
             ("totals", orjson.dumps(_added(before, cells, features))),
         ):

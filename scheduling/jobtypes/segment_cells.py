@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -19,15 +18,13 @@ from scheduling.slides.cells import Detected
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
 from scheduling.slides.stain import Stains, densities
-from scheduling.slides.tiling import model_downsample
+from scheduling.slides.tiling import GUARD_PX, model_downsample
 
 cv2.setNumThreads(1)
 
 MODEL_MPP = 0.5
 _FINE_MPP = 0.75
 _COARSEST_MPP = 1.25
-#: Added to the diameter of the largest nucleus: what the filters reach beyond it.
-_REACH_PX = 16
 METHOD = "H&E colour deconvolution, frozen Otsu thresholds, nearest-seed split, half-height outlines"
 
 
@@ -40,18 +37,19 @@ class SegmentCells(Segmentation):
         "Finds every nucleus of an H&E slide by classical image analysis, with outline and measurements; exports for QuPath, CSV and Parquet. "
         "Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
 
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
-        """A nucleus of the largest area, were it round, must fit between the core and the edge of the window."""
+        """The longest nucleus, and all that decides on it, must fit between the core and the edge of the window."""
         mpp = slide_of(context).mpp
         downsample = model_downsample(mpp, MODEL_MPP)
         if mpp * downsample > _COARSEST_MPP:
             raise JobFailed(f"The slide has {mpp:g} microns per pixel; nuclei need {_COARSEST_MPP:g} or finer.")
         if parameters["max_area_um2"] <= parameters["min_area_um2"]:
             raise JobFailed("max_area_um2 must be larger than min_area_um2.")
-        needed = math.ceil(2 * math.sqrt(parameters["max_area_um2"] / math.pi) / (mpp * downsample)) + _REACH_PX
+        limits = self._limits(mpp * downsample, parameters, dark_level=0, pale_level=0)
+        needed = limits.max_extent_px + limits.reach_px + GUARD_PX
         return Geometry(downsample=downsample, core_px=parameters["tile_px"], halo_px=max(parameters["halo_px"], needed))
 
     def constants(
@@ -73,15 +71,15 @@ class SegmentCells(Segmentation):
         self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
     ) -> Iterator[tuple[int, Detected]]:
         """Nuclei by their hematoxylin."""
-        limits = NucleusLimits(
-            mpp=slide_of(context).mpp * layout.downsample,
-            **layout.constants,
-            **{name: parameters[name] for name in ("min_area_um2", "max_area_um2", "min_solidity")},
-        )
+        limits = self._limits(slide_of(context).mpp * layout.downsample, parameters, **layout.constants)
         for tile, rgb in windows:
             stained = densities(rgb, layout.stains)
             nuclei, count = nuclei_labels(stained, limits)
             yield tile, Detected(nuclei=nuclei, count=count, stained=stained, min_solidity=limits.min_solidity)
+
+    def _limits(self, mpp: float, parameters: dict[str, Any], **levels: int) -> NucleusLimits:
+        sizes = {name: parameters[name] for name in ("min_area_um2", "max_area_um2", "min_solidity")}
+        return NucleusLimits(mpp=mpp, **levels, **sizes)
 
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
         """The method and all that it depends on."""

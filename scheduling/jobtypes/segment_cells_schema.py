@@ -46,15 +46,15 @@ PARAMETERS: dict[str, Any] = {
             "type": "integer",
             "minimum": 256,
             "maximum": 4096,
-            "default": 896,
+            "default": 1536,
             "description": "Side of a tile's core at analysis resolution (about 0.5 µm per pixel).",
         },
         "halo_px": {
             "type": "integer",
             "minimum": 64,
             "maximum": 512,
-            "default": 80,
-            "description": "What a tile reads beyond its core on each side, at analysis resolution.",
+            "default": 64,
+            "description": "What a tile reads beyond its core on each side, at analysis resolution; more is taken where the sizes of nuclei need it.",
         },
     },
 }

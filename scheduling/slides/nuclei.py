@@ -6,6 +6,7 @@ see the same nucleus draw the same pixels. All sizes are physical and are turned
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -38,7 +39,16 @@ _SEED_SMOOTH_UM = 0.75
 _SEED_DISTANCE_UM = 2.25
 #: A seed lies at least this deep inside its nucleus.
 _SEED_DEPTH_UM = 1.0
-_DEPTH_STEPS = 8
+#: Steps of depth in a pixel. What is deeper than 255 of them is no nucleus, and its depth is not told apart.
+_DEPTH_STEPS = 10
+#: Larger than any nucleus: what lies further from every seed belongs to none.
+_SEED_REACH_UM = 12.0
+#: How far a nucleus takes in what hangs together with it, but not straight from its seed.
+_GROWTH_UM = 4.0
+#: A hole that is longer is a crack.
+_HOLE_EXTENT_UM = 5.0
+#: No nucleus is longer. Bounds what an object can depend on, so that a halo can hold it.
+_MAX_EXTENT_UM = 32.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,21 @@ class NucleusLimits:
         """A length as whole pixels, at least 1."""
         return max(1, round(microns / self.mpp))
 
+    @property
+    def max_extent_px(self) -> int:
+        """Longest side of the box around a nucleus: 32 µm, or the length of the largest one that is twice as long as wide."""
+        return max(self.pixels(_MAX_EXTENT_UM), math.ceil(2 * math.sqrt(2 * self.max_area_um2 / math.pi) / self.mpp))
+
+    @property
+    def reach_px(self) -> int:
+        """How far from a nucleus lie the pixels that decide on its outline; every step adds what it looks around itself."""
+        opening = 2 * (self.pixels(_OPEN_UM) - 1)
+        around = self.pixels(NEIGHBOURHOOD_UM)
+        mask = _blur_px(_SMOOTH_UM / self.mpp) + around + opening + self.pixels(_HOLE_EXTENT_UM) + 1
+        seeds = mask + 255 // _DEPTH_STEPS + 1 + _blur_px(_SEED_SMOOTH_UM / self.mpp) + self.pixels(_SEED_DISTANCE_UM)
+        pieces = seeds + self.pixels(_SEED_REACH_UM) + self.pixels(_GROWTH_UM) + 1
+        return max(pieces, mask + around) + opening
+
 
 def frozen_levels(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     """(dark_level, pale_level) for a slide by the histogram of smoothed levels over tissue, int64 (256,).
@@ -70,6 +95,11 @@ def frozen_levels(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     nuclei = otsu_level(counts)
     rest = otsu_level(counts[: nuclei + 1])
     return min(255, round(_DARK * nuclei)), max(rest, nuclei // 2)
+
+
+def _blur_px(sigma_px: float) -> int:
+    """Radius of OpenCV's Gaussian kernel on 8 bits."""
+    return (round(6 * sigma_px + 1) | 1) // 2
 
 
 def smoothed_levels(hematoxylin: Floats, mpp: float) -> Bytes:
@@ -86,7 +116,8 @@ def nuclei_labels(stained: tuple[Floats, Floats], limits: NucleusLimits) -> tupl
     tissue = (cv2.add(*stained) > _TISSUE_OD).astype(np.uint8)
     mask = _cleaned(_mask(levels, tissue, limits), limits)
     around = local_mean(levels, tissue & (1 - mask), limits.pixels(NEIGHBOURHOOD_UM), limits.pale_level)
-    labels = _opened(at_half_height(_split(mask, limits), levels, stained, around), limits)
+    pieces = without_long(_split(mask, limits), limits.max_extent_px)
+    labels = _opened(at_half_height(pieces, levels, stained, around), limits)
     labels = split_pieces(labels)[0]
     fill_rings(labels)
     return within_area(labels, limits)
@@ -165,6 +196,7 @@ def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(limits), borderType=cv2.BORDER_REPLICATE)
     regions, count = split_pieces((1 - opened).astype(np.int32))
     small = first_pixels(regions, count)[1] * limits.mpp**2 < _HOLE_UM2
+    small &= extents(regions, count) <= limits.pixels(_HOLE_EXTENT_UM)
     small[0] = True  # The foreground itself.
     # A region at the edge of the window may be the end of a large one.
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
@@ -175,32 +207,79 @@ def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
 def _split(mask: Bytes, limits: NucleusLimits) -> Labels:
     """Touching nuclei cut apart: each pixel to the nearest seed, as far as it hangs together with it. Numbered without gaps."""
     seeds = _seeds(mask, limits)
-    _, nearest = cv2.distanceTransformWithLabels(1 - seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
-    pieces, count = split_pieces(np.asarray(cv2.copyTo(nearest, mask), np.int32))
-    labels, free = _with_seed(pieces, count, seeds)
-    if free:
-        grow(labels, mask)
-        # What hangs together with no seed at all stays an object of its own.
-        labels = np.where((labels == 0) & (mask > 0), count + 1, labels).astype(np.int32)
+    distance, nearest = cv2.distanceTransformWithLabels(1 - seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+    near = mask & (distance <= limits.pixels(_SEED_REACH_UM)).astype(np.uint8)
+    pieces, count = split_pieces(np.asarray(cv2.copyTo(nearest, near), np.int32))
+    labels = _with_seed(pieces, count, seeds)
+    grow(labels, mask, limits.pixels(_GROWTH_UM))
+    _add_seedless(labels, mask, count + 1)
     return split_pieces(labels)[0]
 
 
 @njit(cache=True)
-def _with_seed(pieces: Labels, count: int, seeds: Bytes) -> tuple[Labels, bool]:
-    """The pieces that hold a seed, 0 elsewhere; and whether any hold none."""
+def _add_seedless(labels: Labels, mask: Bytes, number: int) -> None:
+    """Give what hangs together with no seed at all the label `number`: pieces too thin for a seed. In place."""
+    rest, count = split_pieces(np.where((labels == 0) & (mask > 0), 1, 0).astype(np.int32))
+    is_free = np.ones(count + 1, np.bool_)
+    is_free[0] = False
+    height, width = labels.shape
+    for y in range(height):
+        for x in range(width):
+            if labels[y, x] > 0:
+                for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
+                    u, v = x + dx, y + dy
+                    if 0 <= u < width and 0 <= v < height:
+                        is_free[rest[v, u]] = False
+    for y in range(height):
+        for x in range(width):
+            if is_free[rest[y, x]]:
+                labels[y, x] = number
+
+
+@njit(cache=True)
+def _with_seed(pieces: Labels, count: int, seeds: Bytes) -> Labels:
+    """The pieces that hold a seed, 0 elsewhere."""
     has_seed = np.zeros(count + 1, np.bool_)
     for y in range(pieces.shape[0]):
         for x in range(pieces.shape[1]):
             if seeds[y, x] > 0:
                 has_seed[pieces[y, x]] = True
-    out, free = np.zeros_like(pieces), False
+    has_seed[0] = False
+    out = np.zeros_like(pieces)
     for y in range(pieces.shape[0]):
         for x in range(pieces.shape[1]):
             if has_seed[pieces[y, x]]:
                 out[y, x] = pieces[y, x]
-            elif pieces[y, x] > 0:
-                free = True
-    return out, free
+    return out
+
+
+def without_long(labels: Labels, max_extent_px: int) -> Labels:
+    """Only the objects whose box is at most so wide and high, renumbered from 1 in the same order.
+
+    What is longer may go on beyond any window, and would be cut at half height by other means in each.
+    """
+    keep = extents(labels, int(labels.max())) <= max_extent_px
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+
+
+@njit(cache=True)
+def extents(labels: Labels, count: int) -> npt.NDArray[np.int32]:
+    """int32 (count + 1,): longer side of the box around each label, 0 for one that is absent."""
+    low = np.full((2, count + 1), 1 << 30, np.int32)
+    high = np.full((2, count + 1), -1, np.int32)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0:
+                low[0, label] = min(low[0, label], x)
+                high[0, label] = max(high[0, label], x)
+                low[1, label] = min(low[1, label], y)
+                high[1, label] = max(high[1, label], y)
+    out = np.zeros(count + 1, np.int32)
+    for label in range(1, count + 1):
+        out[label] = max(0, high[0, label] - low[0, label] + 1, high[1, label] - low[1, label] + 1)
+    return out
 
 
 def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:
@@ -215,8 +294,8 @@ def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:
 
 
 @njit(cache=True)
-def grow(labels: Labels, mask: Bytes) -> None:
-    """Extend the labels over the rest of the mask, step by step to the four neighbours; in place."""
+def grow(labels: Labels, mask: Bytes, steps: int) -> None:
+    """Extend the labels over the rest of the mask, so many steps to the four neighbours; in place."""
     height, width = labels.shape
     queue = np.empty(height * width, np.int64)
     end = 0
@@ -226,15 +305,17 @@ def grow(labels: Labels, mask: Bytes) -> None:
                 queue[end] = y * width + x
                 end += 1
     begin = 0
-    while begin < end:
-        y, x = queue[begin] // width, queue[begin] % width
-        begin += 1
-        for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
-            u, v = x + dx, y + dy
-            if 0 <= u < width and 0 <= v < height and mask[v, u] > 0 and labels[v, u] == 0:
-                labels[v, u] = labels[y, x]
-                queue[end] = v * width + u
-                end += 1
+    for _ in range(steps):
+        last = end
+        for at in range(begin, last):
+            y, x = queue[at] // width, queue[at] % width
+            for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
+                u, v = x + dx, y + dy
+                if 0 <= u < width and 0 <= v < height and mask[v, u] > 0 and labels[v, u] == 0:
+                    labels[v, u] = labels[y, x]
+                    queue[end] = v * width + u
+                    end += 1
+        begin = last
 
 
 @njit(cache=True)

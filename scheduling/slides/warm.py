@@ -19,7 +19,7 @@ def warm() -> None:
     stained = (hematoxylin, np.full((64, 64), 0.1, np.float32))
     labels, count = nuclei_labels(stained, NucleusLimits(mpp=0.5, dark_level=70, pale_level=35))
     outlines(labels)
-    grow(labels, np.ones((64, 64), np.uint8))
+    grow(labels, np.ones((64, 64), np.uint8), 4)
     found = Detected(nuclei=labels, count=count, stained=stained)
     region = Region(area=shapely.box(1, 1, 9, 9))
     rasterised(region, 4, 4, 4.0)
