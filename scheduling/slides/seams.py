@@ -7,7 +7,7 @@ of the neighbouring tiles, in one order for all, so that the outcome depends nei
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,11 +67,17 @@ def to_json(lost: dict[int, list[int]]) -> bytes:
     return orjson.dumps({str(tile): rows for tile, rows in lost.items()})
 
 
-def settled(cells: pa.Table, tile: int, seams: bytes) -> pa.Table:
-    """The cells of tile number `tile` that are in the result, from all that its file holds."""
-    rows = orjson.loads(seams).get(str(tile), ())
+def from_json(part: bytes) -> dict[int, list[int]]:
+    """Inverse of to_json."""
+    return {int(tile): rows for tile, rows in orjson.loads(part).items()}
+
+
+def settled(cells: pa.Table, lost: Sequence[int]) -> pa.Table:
+    """The cells of a tile that are in the result, from all that its file holds; `lost` are its rows that are not kept."""
+    if not lost:
+        return cells
     keep = np.ones(len(cells), np.bool_)
-    keep[np.asarray(rows, np.int64)] = False
+    keep[np.asarray(lost, np.int64)] = False
     return cells.filter(pa.array(keep))
 
 

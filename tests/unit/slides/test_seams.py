@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scheduling.slides.cells import Detected, cells_of_window, decode, encode
 from scheduling.slides.contours import split_pieces
-from scheduling.slides.seams import conflicts, dropped, settled, to_json
+from scheduling.slides.seams import conflicts, dropped, from_json, settled, to_json
 from scheduling.slides.tiling import GUARD_PX, Grid
 
 SIDE, CORE, HALO = 360, 120, 64
@@ -43,8 +43,8 @@ def tile_of(disks: Disks, tile: int, jitter: random.Random | None = None) -> pa.
 def merged(tables: dict[int, pa.Table], order: list[int]) -> list[tuple[float, float]]:
     """Centroids that are kept, by tile and row, when the tiles are compared in this order."""
     pairs = [pair for a in order for b in order if a != b for pair in conflicts(tables[a], a, tables[b], b)]
-    seams = to_json(dropped(pairs))
-    kept = [settled(tables[tile], tile, seams) for tile in sorted(tables)]
+    lost = from_json(to_json(dropped(pairs)))
+    kept = [settled(tables[tile], lost.get(tile, ())) for tile in sorted(tables)]
     return [place for cells in kept for place in zip(cells["centroid_x_px"].to_pylist(), cells["centroid_y_px"].to_pylist(), strict=True)]
 
 
