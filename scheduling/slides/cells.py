@@ -30,7 +30,6 @@ MEASURES = (
 #: `depth_px`: how deep in the tile's core the centroid lies, in model pixels; 0 or less in the guard band.
 SCHEMA = pa.schema([("depth_px", pa.float64()), *((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
 _DECIMALS = 4
-_ON_THE_EDGE_PX = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +60,6 @@ def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: in
     keep &= measures["solidity"] >= min_solidity
     chosen = np.flatnonzero(keep)
     depth = depths_px(core, sums.area, sums.x, sums.y)
-    # On an edge the half-open cores decide, not the distance.
-    depth[(depth == 0) & ~owned(core, sums.area, sums.x, sums.y)] = -_ON_THE_EDGE_PX
     columns: list[Any] = [depth[chosen], *(np.round(measures[name][chosen], _DECIMALS) for name in MEASURES)]
     columns.append(_polygon_column(rings, chosen, window, downsample))
     return pa.table(columns, schema=SCHEMA)
@@ -83,12 +80,18 @@ def decode(payload: bytes) -> pa.Table:
         return reader.read_all().replace_schema_metadata(None)
 
 
+def outlines_of(cells: pa.Table, name: str = "polygon") -> Outlines:
+    """The closed rings of a column; a null or empty one has no vertex."""
+    column = cells[name].combine_chunks()
+    column = column.fill_null([]) if column.null_count else column
+    offsets = np.asarray(column.offsets, np.int64) // 2
+    return Outlines(points=np.asarray(column.flatten(), np.int32).reshape(-1, 2), offsets=offsets - offsets[0])
+
+
 def rings_of(cells: pa.Table) -> list[npt.NDArray[np.int32]]:
     """(vertices, 2) closed ring of each cell."""
-    column = cells["polygon"].combine_chunks()
-    points = np.asarray(column.flatten()).reshape(-1, 2)
-    offsets = np.asarray(column.offsets) // 2
-    return np.split(points, (offsets[1:-1] - offsets[0]).tolist()) if len(cells) else []
+    found = outlines_of(cells)
+    return np.split(found.points, found.offsets[1:-1].tolist()) if len(found) else []
 
 
 def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -> pa.Table:

@@ -158,9 +158,7 @@ def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
     areas = first_pixels(labels, int(labels.max()))[1]
     areas_um2 = areas * limits.mpp**2
     keep = (areas > 0) & (areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2)
-    keep[0] = False
-    numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return numbers[labels], int(keep.sum())
+    return only(labels, keep)
 
 
 def _mask(levels: Bytes, tissue: Bytes, limits: NucleusLimits) -> Bytes:
@@ -258,9 +256,14 @@ def without_long(labels: Labels, max_extent_px: int) -> Labels:
 
     What is longer may go on beyond any window, and would be cut at half height by other means in each.
     """
-    keep = extents(labels, int(labels.max())) <= max_extent_px
-    keep[0] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+    return only(labels, extents(labels, int(labels.max())) <= max_extent_px)[0]
+
+
+def only(labels: Labels, keep: npt.NDArray[np.bool_]) -> tuple[Labels, int]:
+    """The objects whose entry in `keep` (count + 1,) is set, renumbered from 1 in the same order, and their number."""
+    kept = keep.copy()
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels], int(kept.sum())
 
 
 @njit(cache=True)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from scheduling.slides.interface import Level
 from scheduling.slides.pyramid import TILE_PX
-from scheduling.slides.vectortiles import Rings
+from scheduling.slides.vectortiles import Rings, following
 
 RGBA = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -248,11 +248,9 @@ def _placed(parts: Sequence[tuple[Rings, npt.NDArray[np.uint8]]], downsample: fl
 
 def _edges(points: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Both ends of every edge that is not level."""
-    follows = np.arange(1, len(points) + 1)
-    ends = np.cumsum(sizes)[sizes > 0]
-    follows[ends - 1] = ends - sizes[sizes > 0]
-    rises = points[:, 1] != points[follows, 1]
-    return points[rises], points[follows][rises]
+    ends = points[following(sizes)]
+    rises = points[:, 1] != ends[:, 1]
+    return points[rises], ends[rises]
 
 
 def _lines(rings: Rings, place: Canvas) -> npt.NDArray[np.uint8]:

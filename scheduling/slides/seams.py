@@ -15,7 +15,8 @@ import orjson
 import pyarrow as pa
 import shapely
 
-from scheduling.slides.cells import rings_of
+from scheduling.slides.cells import outlines_of
+from scheduling.slides.measure import polygons
 from scheduling.slides.tiling import GUARD_PX
 
 #: Model pixels inside its core beyond which an object has no rival.
@@ -88,7 +89,4 @@ def _competing(cells: pa.Table, tile: int) -> list[Rival]:
 
 def _shapes(cells: pa.Table, rivals: list[Rival]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     """Their polygons; a ring that meets itself in a corner is taken apart."""
-    rings = rings_of(cells.take(pa.array([rival.row for rival in rivals])))
-    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    polygons = shapely.polygons(shapely.linearrings(np.concatenate(rings).astype(np.float64), indices=owners))
-    return np.asarray(shapely.make_valid(polygons))
+    return np.asarray(shapely.make_valid(polygons(outlines_of(cells.take(pa.array([rival.row for rival in rivals]))))))

@@ -1,4 +1,4 @@
-"""What is shown of a tile's table of cells: which rows, their outlines, classes and places. Knows older tables with fewer columns."""
+"""What is shown of a tile's table of cells: which rows, their outlines, classes and places. Classes and nuclei may be absent."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from scheduling.slides.cells import outlines_of
 from scheduling.slides.overlay import Shapes
 from scheduling.slides.tiling import Box
 from scheduling.slides.vectortiles import Rings, VectorTile
 
-#: Columns that places and classes need; reading no others spares the outlines.
-PLACE_COLUMNS = ("centroid_x_px", "centroid_y_px", "depth_px", "class")
-
 
 def shown_rows(cells: pa.Table) -> npt.NDArray[np.int64]:
     """Rows to show, ascending: a tile's own cells. Those deeper than 0 px outside its core are candidates for its neighbours."""
-    if "depth_px" not in cells.column_names:
-        return np.arange(len(cells))
     return np.flatnonzero(np.asarray(cells["depth_px"]) >= 0)
 
 
@@ -34,16 +30,12 @@ def centroids_of(cells: pa.Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 def open_rings(cells: pa.Table, name: str) -> Rings:
-    """The rings of a column of closed ones, their last vertices left out; an empty or absent one has no vertex."""
-    column = cells[name].combine_chunks()
-    column = column.fill_null([]) if column.null_count else column
-    points = np.asarray(column.flatten(), np.int64).reshape(-1, 2)
-    offsets = np.asarray(column.offsets, np.int64) // 2
-    offsets = offsets - offsets[0]
-    full = np.diff(offsets) > 0
-    keep = np.ones(len(points), bool)
-    keep[offsets[1:][full] - 1] = False
-    return Rings(points=points[keep], offsets=offsets - np.concatenate([[0], np.cumsum(full)]))
+    """The rings of a column of closed ones, their last vertices left out; an empty or null one has no vertex."""
+    closed = outlines_of(cells, name)
+    full = np.diff(closed.offsets) > 0
+    keep = np.ones(len(closed.points), bool)
+    keep[closed.offsets[1:][full] - 1] = False
+    return Rings(points=closed.points[keep].astype(np.int64), offsets=closed.offsets - np.concatenate([[0], np.cumsum(full)]))
 
 
 def shapes_of(cells: pa.Table) -> Shapes:

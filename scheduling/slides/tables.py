@@ -13,7 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import shapely
 
-from scheduling.slides.cells import MEASURES, rings_of
+from scheduling.slides.cells import MEASURES, outlines_of
+from scheduling.slides.measure import polygons
 
 CELL_CLASS = "Nucleus"
 _GEO = {
@@ -51,8 +52,4 @@ def _numbered(cells: pa.Table, first_id: int) -> pa.Table:
 
 
 def _wkb(cells: pa.Table) -> pa.Array:
-    rings = rings_of(cells)
-    points = np.concatenate(rings).astype(np.float64)
-    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    shapes = shapely.polygons(shapely.linearrings(points, indices=owners))
-    return pa.array(shapely.to_wkb(shapes), pa.binary())
+    return pa.array(shapely.to_wkb(polygons(outlines_of(cells))), pa.binary())

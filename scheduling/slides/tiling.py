@@ -21,6 +21,8 @@ Bools = npt.NDArray[np.bool_]
 _PADDING = (9, 9, 9)
 #: Model pixels around its core in which a tile emits objects too, as its neighbour may see them a little elsewhere.
 GUARD_PX = 8
+#: How deep a centroid on an edge lies in the core that does not own it.
+_ON_THE_EDGE_PX = 1e-6
 
 
 def model_downsample(mpp: float, model_mpp: float) -> int:
@@ -146,9 +148,11 @@ def owned(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> Bools:
 
 
 def depths_px(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> npt.NDArray[np.float64]:
-    """Distance of each centroid to the nearest edge line of its `core`, negative outside; only for putting views in order."""
+    """Distance of each centroid to the nearest edge line of its `core`, 0 or more where `owned` says so and negative elsewhere."""
     x, y = sum_x / areas + 0.5, sum_y / areas + 0.5
-    return np.asarray(np.minimum(np.minimum(x - core.left, core.right - x), np.minimum(y - core.top, core.bottom - y)))
+    depth = np.minimum(np.minimum(x - core.left, core.right - x), np.minimum(y - core.top, core.bottom - y))
+    # On an edge the half-open cores decide, not the rounded distance.
+    return np.where(owned(core, areas, sum_x, sum_y), np.maximum(depth, 0), np.minimum(depth, -_ON_THE_EDGE_PX))
 
 
 def cut_labels(labels: npt.NDArray[np.int32], window: Box, width: int, height: int) -> Ints:

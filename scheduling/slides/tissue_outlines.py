@@ -23,7 +23,8 @@ _TISSUE_COLOR, _REMOVED_COLOR = (0, 150, 0), (240, 140, 0)
 def tissue_polygons(mask: Bytes, downsample: int, width: int, height: int) -> list[shapely.Polygon]:
     """Polygons with holes along pixel edges, in full-resolution pixels, largest first, clipped to the slide.
 
-    A pixel of `mask` is `downsample` full-resolution pixels wide. They cover exactly the pixels of a mask that is `joined`, as `find_tissue` leaves it; of any other, those of the joined one.
+    A pixel of `mask` is `downsample` full-resolution pixels wide. They cover exactly the pixels of a mask that is `joined`, as
+    `find_tissue` leaves it; of any other, those of the joined one.
     """
     # A rim of background around makes all of what is outside one piece.
     padded = np.pad((joined(mask) > 0).astype(np.int32), 1)

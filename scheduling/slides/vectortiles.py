@@ -145,12 +145,17 @@ def _places(sizes: Ints) -> Ints:
     return np.asarray(np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes))
 
 
-def _steps(points: Ints, sizes: Ints) -> Ints:
-    """(n, 2) from each vertex to the next one of its ring, from the last to the first."""
-    follows = np.arange(1, len(points) + 1)
+def following(sizes: Ints) -> Ints:
+    """Of each vertex, the index of the next one of its ring; of a ring's last vertex, that of its first."""
+    follows = np.arange(1, int(sizes.sum()) + 1)
     ends = np.cumsum(sizes)[sizes > 0]
     follows[ends - 1] = ends - sizes[sizes > 0]
-    return points[follows] - points
+    return follows
+
+
+def _steps(points: Ints, sizes: Ints) -> Ints:
+    """(n, 2) from each vertex to the next one of its ring, from the last to the first."""
+    return points[following(sizes)] - points
 
 
 def _is_rectilinear(points: Ints, sizes: Ints) -> bool:
