@@ -191,6 +191,11 @@ class JobContext:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def put_part(self, name: str, data: bytes) -> None:
+        """As write_part, for what is in memory already."""
+        with self.write_part(name) as file:
+            file.write(data)
+
     def part_path(self, name: str) -> Path:
         """A file between finish steps; the folder is removed when the artifacts are complete."""
         return self.results / ".parts" / name

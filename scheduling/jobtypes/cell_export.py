@@ -23,10 +23,10 @@ from scheduling.jobtypes.base import JobContext, Step
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
+from scheduling.jobtypes.reading import reader_of
 from scheduling.slides import geojson, seams, tables
-from scheduling.slides.cells import SCHEMA, decode
+from scheduling.slides.cells import SCHEMA, decode, encode
 from scheduling.slides.pyramid import from_png
-from scheduling.slides.reader import cached_reader
 from scheduling.slides.seams import Rival, conflicts, settled
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
 from scheduling.slides.tissue_outlines import tissue_polygons
@@ -120,7 +120,7 @@ class Export:
         cells = decode(tiles.read(tile))
         after = [other for other in self._tiles_meeting(near) if other > tile]
         pairs = [pair for other in after for pair in conflicts(cells, tile, decode(tiles.read(other)), other)]
-        self._write(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
+        self.context.put_part(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
 
     def _settle(self) -> None:
         """Publish which rows are not taken, so that the viewer shows the same cells."""
@@ -138,9 +138,10 @@ class Export:
             ("cells.geojson", features),
             ("cells.geojson.gz", deflated(features) if features else b""),
             ("cells.csv", tables.csv_rows(cells, first_id, header=block == 0)),
+            ("cells", encode(cells)),
             ("totals", orjson.dumps(_added(before, cells, features))),
         ):
-            self._write(_part(name, block), data)
+            self.context.put_part(_part(name, block), data)
 
     def _noted(self, block: int) -> dict[str, Any]:
         """Totals up to and with a block."""
@@ -176,23 +177,19 @@ class Export:
     def _write_mask(self) -> None:
         """The mask that was used, and its outlines."""
         png, slide = self.context.tiles.read_part("mask.png"), slide_of(self.context)
-        reader = cached_reader(self.context.slide_path, slide.fingerprint)
-        downsample = self.layout.mask_downsample
+        reader, downsample = reader_of(self.context), self.layout.mask_downsample
         polygons = tissue_polygons(from_png(png), downsample, reader.width, reader.height)
         limited = within(polygons, limit_of(self.context, reader))
-        self._write("mask.png", png)
-        self._write("tissue.geojson", geojson.tissue_collection(limited, self.fingerprint, slide.mpp, downsample))
+        self.context.put_part("mask.png", png)
+        self.context.put_part("tissue.geojson", geojson.tissue_collection(limited, self.fingerprint, slide.mpp, downsample))
 
     def _write_parquet(self) -> None:
         with self.context.write_part("cells.parquet") as target:
             tables.write_parquet(target, self._all_cells())
 
     def _all_cells(self) -> Iterator[pa.Table]:
-        return (self.cells(block) for block in range(len(self.blocks)))
-
-    def _write(self, name: str, data: bytes) -> None:
-        with self.context.write_part(name) as file:
-            file.write(data)
+        """The blocks as their steps have put them together."""
+        return (decode(self.context.part_path(_part("cells", block)).read_bytes()) for block in range(len(self.blocks)))
 
 
 def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask, limit_of, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.shown import ShownTiles
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.pyramid import from_png, to_png
-from scheduling.slides.reader import cached_reader
 from scheduling.slides.regions import inside_region
 from scheduling.slides.stain import Stains
 from scheduling.slides.tiling import Grid, read_window
@@ -88,7 +88,7 @@ class Segmentation(JobType):
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
-        layout, reader = self.layout(context), self._reader(context)
+        layout, reader = self.layout(context), reader_of(context)
         mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader)
         shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
         parameters = filled(self.parameters, context.spec.parameters)
@@ -110,15 +110,12 @@ class Segmentation(JobType):
         """What planning has published. Raises MissingTile (a FileNotFoundError)."""
         return Layout.from_json(context.tiles.read_part("layout"))
 
-    def _reader(self, context: JobContext) -> SlideReader:
-        return cached_reader(context.slide_path, slide_of(context).fingerprint)
-
     def _publish_layout(self, context: JobContext) -> None:
         """Publish the mask, then the layout made from the mask that was published.
 
         The constants are those of the whole mask, so that a region has the cells that the whole slide has there.
         """
-        reader, mpp = self._reader(context), slide_of(context).mpp
+        reader, mpp = reader_of(context), slide_of(context).mpp
         parameters = filled(self.parameters, context.spec.parameters)
         geometry = self.geometry(context, parameters)
         made = mask_of(context, reader, mpp)
@@ -142,7 +139,7 @@ class Segmentation(JobType):
         layout, slide = self.layout(context), slide_of(context)
         parameters = filled(self.parameters, context.spec.parameters)
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=layout.mask_downsample)
-        tissue_mm2, totals = mask.area_mm2(slide.mpp, limit_of(context, self._reader(context))), export.totals()
+        tissue_mm2, totals = mask.area_mm2(slide.mpp, limit_of(context, reader_of(context))), export.totals()
         doubts = _doubts(int(totals["cells"]), tissue_mm2)
         context.warnings.extend(doubts)
         summary = {
@@ -157,8 +154,7 @@ class Segmentation(JobType):
             "run": {"tiles": len(layout.cores)},
             "warnings": [*layout.warnings, *doubts],
         }
-        with context.write_part("summary.json") as file:
-            file.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+        context.put_part("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2))
 
 
 def hash_of(*values: Any) -> str:

@@ -114,6 +114,5 @@ class Simulated(JobType):
 
     @staticmethod
     def _write_cells(context: JobContext) -> None:
-        with context.write_part("results.json") as file:
-            file.write(json.dumps(ORIGINAL_CELLS).encode())
+        context.put_part("results.json", json.dumps(ORIGINAL_CELLS).encode())
         context.publish_artifact("results.json")

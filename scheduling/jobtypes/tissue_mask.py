@@ -16,12 +16,12 @@ import shapely
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.masks import WHOLE_MASK, limit_of, limited, within
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.geojson import tissue_collection
-from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.interface import RGB
 from scheduling.slides.overview import Blocks
 from scheduling.slides.pyramid import from_png, to_jpeg, to_png
-from scheduling.slides.reader import cached_reader
 from scheduling.slides.tissue import TissueMask as Found
 from scheduling.slides.tissue import TissueParameters, find_tissue
 from scheduling.slides.tissue_outlines import overlay, tissue_polygons
@@ -51,7 +51,7 @@ class TissueMask(JobType):
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Each block of the low-resolution image as PNG. Raises UnreadableSlide."""
-        blocks, reader = self._blocks(context), self._reader(context)
+        blocks, reader = self._blocks(context), reader_of(context)
         for index in tiles:
             yield index, to_png(blocks.read(reader, index))
 
@@ -59,11 +59,8 @@ class TissueMask(JobType):
         """Find the tissue, write its outlines and the summary, publish."""
         return [partial(self._find, context), partial(self._outline, context), partial(self._publish, context)]
 
-    def _reader(self, context: JobContext) -> SlideReader:
-        return cached_reader(context.slide_path, slide_of(context).fingerprint)
-
     def _blocks(self, context: JobContext) -> Blocks:
-        return Blocks.of(self._reader(context), slide_of(context).mpp)
+        return Blocks.of(reader_of(context), slide_of(context).mpp)
 
     def _find(self, context: JobContext) -> None:
         """The mask, as a part for the next step and as artifact; the overlay."""
@@ -80,14 +77,14 @@ class TissueMask(JobType):
             ("removed.png", to_png(found.removed)),
             ("found", orjson.dumps({name: getattr(found, name) for name in ("threshold", "separability", "warnings")})),
         ):
-            _write(context, name, data)
+            context.put_part(name, data)
 
     def _final(self, context: JobContext, whole: Found) -> Found:
         """The mask as every artifact shows it: whatever limits the mask of the whole slide does so here."""
-        return limited(whole, limit_of(context, self._reader(context)))
+        return limited(whole, limit_of(context, reader_of(context)))
 
     def _outline(self, context: JobContext) -> None:
-        slide, reader = slide_of(context), self._reader(context)
+        slide, reader = slide_of(context), reader_of(context)
         found = self._found(context)
         polygons = within(tissue_polygons(found.mask, found.downsample, reader.width, reader.height), limit_of(context, reader))
         summary = {
@@ -96,8 +93,8 @@ class TissueMask(JobType):
             **_layout(self._blocks(context), slide.mpp),
         }
         context.warnings.extend(found.warnings)
-        _write(context, "tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp, found.downsample))
-        _write(context, "summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+        context.put_part("tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp, found.downsample))
+        context.put_part("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2))
 
     def _found(self, context: JobContext) -> Found:
         """What the step before has found."""
@@ -117,11 +114,6 @@ class TissueMask(JobType):
 
 def _parameters(context: JobContext) -> TissueParameters:
     return TissueParameters(**filled(PARAMETERS, context.spec.parameters))
-
-
-def _write(context: JobContext, name: str, data: bytes) -> None:
-    with context.write_part(name) as file:
-        file.write(data)
 
 
 def _assembled(context: JobContext, blocks: Blocks) -> RGB:
