@@ -13,7 +13,6 @@ from typing import IO, Any, ClassVar
 import orjson
 from django.conf import settings
 from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 from rest_framework import exceptions, renderers
 from rest_framework.parsers import BaseParser
@@ -131,18 +130,24 @@ def _children(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-class SlideUploadHandler(FileUploadHandler):
-    """Writes the one file of the field `file` to where the slide service keeps uploads on their way, counting its bytes."""
+class OneFileHandler(FileUploadHandler):
+    """Takes the one file of the field `file` as it comes in; nothing goes among the request's files."""
 
-    def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request)
-        self.incoming: Incoming | None = None
+    has_begun = False
+
+    def most_bytes(self) -> int:
+        """The longest file that is taken."""
+        raise NotImplementedError
+
+    def begin(self, name: str) -> None:
+        """The file begins; `name` is what the client called it."""
+        raise NotImplementedError
 
     def handle_raw_input(
         self, input_data: IO[bytes], META: dict[str, str], content_length: int, boundary: str, encoding: str | None = None
     ) -> None:
         """Refuse what is announced as too large before reading it."""
-        if content_length > settings.ENV.max_upload_bytes + _ENVELOPE_BYTES:
+        if content_length > self.most_bytes() + _ENVELOPE_BYTES:
             raise TooLarge
 
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
@@ -150,17 +155,39 @@ class SlideUploadHandler(FileUploadHandler):
         super().new_file(field_name, *args, **kwargs)
         if field_name != "file":
             raise Invalid("Unknown key.", field=field_name)
-        if self.incoming is not None:
+        if self.has_begun:
             raise Invalid("One file at a time.", field="file")
-        self.incoming = Incoming(self.file_name or "")
+        self.has_begun = True
+        self.begin(self.file_name or "")
+
+    def file_complete(self, file_size: int) -> None:
+        """The view takes it from here."""
+
+
+def refuse_fields(form: Mapping[str, Any]) -> None:
+    """A form of one file has no other fields than its CSRF token. Raises Invalid."""
+    for key in form:
+        if key != "csrfmiddlewaretoken":
+            raise Invalid("Unknown key." if key != "file" else "Must be a file.", field=key)
+
+
+class SlideUploadHandler(OneFileHandler):
+    """Writes the file to where the slide service keeps uploads on their way, counting its bytes."""
+
+    incoming: Incoming | None = None
+
+    def most_bytes(self) -> int:
+        """As the operator has set it."""
+        return int(settings.ENV.max_upload_bytes)
+
+    def begin(self, name: str) -> None:
+        """Make the file on the disk."""
+        self.incoming = Incoming(name)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Write. Raises TooLarge."""
         assert self.incoming is not None
         self.incoming.write(raw_data)
-
-    def file_complete(self, file_size: int) -> None:
-        """The view takes `incoming`; nothing goes among the request's files."""
 
     def discard(self) -> None:
         """Remove what was written and not kept."""
@@ -168,30 +195,20 @@ class SlideUploadHandler(FileUploadHandler):
             self.incoming.__exit__(None, None, None)
 
 
-class GeoJSONUploadHandler(FileUploadHandler):
-    """Holds the one file of the field `file` in memory: an annotation is no longer than the body of one."""
+class GeoJSONUploadHandler(OneFileHandler):
+    """Holds the file in memory: an annotation is no longer than the body of one."""
 
-    def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request)
-        self.raw: bytearray | None = None
-        #: What the client called the file.
-        self.name = ""
+    raw: bytearray | None = None
+    #: What the client called the file.
+    name = ""
 
-    def handle_raw_input(
-        self, input_data: IO[bytes], META: dict[str, str], content_length: int, boundary: str, encoding: str | None = None
-    ) -> None:
-        """Refuse what is announced as too large before reading it."""
-        if content_length > MAX_GEOJSON_BYTES + _ENVELOPE_BYTES:
-            raise TooLarge
+    def most_bytes(self) -> int:
+        """As of a body."""
+        return MAX_GEOJSON_BYTES
 
-    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
-        """Begin the file. Raises Invalid for another field or a second file."""
-        super().new_file(field_name, *args, **kwargs)
-        if field_name != "file":
-            raise Invalid("Unknown key.", field=field_name)
-        if self.raw is not None:
-            raise Invalid("One file at a time.", field="file")
-        self.raw, self.name = bytearray(), self.file_name or ""
+    def begin(self, name: str) -> None:
+        """Make room."""
+        self.raw, self.name = bytearray(), name
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Append. Raises TooLarge."""
@@ -199,9 +216,6 @@ class GeoJSONUploadHandler(FileUploadHandler):
         self.raw += raw_data
         if len(self.raw) > MAX_GEOJSON_BYTES:
             raise TooLarge
-
-    def file_complete(self, file_size: int) -> None:
-        """The view takes `drawn`; nothing goes among the request's files."""
 
     def drawn(self) -> Drawn:
         """The file read. Raises Invalid when there was none, ParseError, BodyTooLarge."""

@@ -92,8 +92,7 @@ def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempo
 
 def workflow_check(request: WorkflowRequest) -> None:
     """Refuse what is wrong with a workflow whatever the slide of its jobs is. Raises Invalid naming the field."""
-    _refuse_duplicates(request)
-    check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
+    _check_names(request)
     for i, job in enumerate(request.jobs):
         _check_type(job, f"jobs[{i}].job_type")
         _check_parameters(job, is_simulated=False, where=f"jobs[{i}].parameters")
@@ -225,8 +224,7 @@ def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> i
 
 def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
     """Unsaved jobs, checked against the rules of the domain."""
-    _refuse_duplicates(request)
-    check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
+    _check_names(request)
     slides = _slides_of(user, request)
     jobs = [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
     set_limits(jobs, [Asked(region=job.region, annotation=job.annotation) for job in request.jobs], request.region)
@@ -236,12 +234,14 @@ def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
     return jobs
 
 
-def _refuse_duplicates(request: WorkflowRequest) -> None:
+def _check_names(request: WorkflowRequest) -> None:
+    """Each job_id once, and dependencies on jobs that are there, without a cycle. Raises Invalid."""
     seen: set[str] = set()
     for i, job in enumerate(request.jobs):
         if job.job_id in seen:
             raise Invalid(f"job_id {job.job_id!r} is used twice.", field=f"jobs[{i}].job_id")
         seen.add(job.job_id)
+    check_dependencies([Needing(job_id=job.job_id, branch=job.branch, depends_on=job.depends_on) for job in request.jobs])
 
 
 def _slides_of(user: User, request: WorkflowRequest) -> dict[UUID | None, Slide]:

@@ -17,10 +17,9 @@ from rest_framework.response import Response
 from scheduling.api.bodies import AnnotationBody
 from scheduling.api.downloads import file_response
 from scheduling.api.pagination import NewestFirstByTime
-from scheduling.api.parsing import Drawn, GeoJSONParser, GeoJSONUploadHandler, PlainGeoJSONParser, ZippedGeoJSONParser
+from scheduling.api.parsing import Drawn, GeoJSONParser, GeoJSONUploadHandler, PlainGeoJSONParser, ZippedGeoJSONParser, refuse_fields
 from scheduling.api.serializers import AnnotationNameSerializer, SlideUploadSerializer
 from scheduling.api.views.base import ANNOTATION_ID, SLIDE_ID, Resource, refusals
-from scheduling.errors import Invalid
 from scheduling.models import Annotation, Slide
 from scheduling.selectors import annotations as selectors
 from scheduling.selectors import slides
@@ -88,9 +87,7 @@ class AnnotationViewSet(Resource):
         """What was sent. Raises Invalid for a form that is no upload of one file, and for no body at all."""
         if isinstance(request.data, Drawn):
             return request.data
-        for key in request.data:
-            if key != "csrfmiddlewaretoken":
-                raise Invalid("Unknown key." if key != "file" else "Must be a file.", field=key)
+        refuse_fields(request.data)
         return self._upload.drawn()
 
     @extend_schema(operation_id="annotation_read", parameters=[SLIDE_ID, ANNOTATION_ID], responses={200: AnnotationBody, **refusals(404)})

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduling.api.bodies import SlideBody
+from scheduling.api.conditional import IMMUTABLE
 from scheduling.api.pagination import NewestFirstByTime
-from scheduling.api.parsing import SlideUploadHandler, StrictJSONParser
+from scheduling.api.parsing import SlideUploadHandler, StrictJSONParser, refuse_fields
 from scheduling.api.serializers import PageFilter, SlideChangeSerializer, SlidePathSerializer, SlideUploadSerializer, filters, validated
 from scheduling.api.views.base import SLIDE_ID, Resource, refusals
 from scheduling.errors import Invalid, NotFound, UnreadableSlide
@@ -66,9 +67,7 @@ class SlideViewSet(Resource):
         return Response(selectors.slide_body(slide), status=201, headers={"Location": location})
 
     def _uploaded(self, request: Request) -> Slide:
-        for key in request.data:
-            if key != "csrfmiddlewaretoken":
-                raise Invalid("Unknown key." if key != "file" else "Must be a file.", field=key)
+        refuse_fields(request.data)
         if self._upload.incoming is None:
             raise Invalid("A file is needed.", field="file")
         return services.slide_receive(user=self.user, incoming=self._upload.incoming)
@@ -126,5 +125,5 @@ def _picture(request: Request, etag: str, draw: Callable[[], bytes]) -> HttpResp
         except UnreadableSlide as error:
             raise NotFound(error.message) from error
     response["ETag"] = quoted
-    response["Cache-Control"] = "private, max-age=31536000, immutable"
+    response["Cache-Control"] = IMMUTABLE
     return response
