@@ -42,7 +42,9 @@ class Layout:
 
     @classmethod
     def from_json(cls, data: bytes) -> Layout:
-        """Inverse of to_json."""
+        """Inverse of to_json. Raises ValueError for what an earlier version published."""
         values = orjson.loads(data)
+        if "stains" not in values:
+            raise ValueError("a layout of an earlier version")
         values |= {"grid": Grid(**values["grid"]), "stains": Stains.from_json(values["stains"])}
         return cls(**values | {"cores": tuple(values["cores"]), "warnings": tuple(values["warnings"])})

@@ -17,7 +17,7 @@ from scheduling.slides.calibration import calibrate
 from scheduling.slides.cells import Detected
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
-from scheduling.slides.stain import Stains, densities
+from scheduling.slides.stain import OD_STEP, Stains, densities
 from scheduling.slides.tiling import GUARD_PX, model_downsample
 
 cv2.setNumThreads(1)
@@ -83,7 +83,8 @@ class SegmentCells(Segmentation):
 
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
         """The method and all that it depends on."""
-        fixed = {**layout.constants, "stains": vars(layout.stains)}
+        thresholds_od = {f"{name}_od": round(layout.constants[f"{name}_level"] * OD_STEP, 4) for name in ("dark", "pale")}
+        fixed = {**layout.constants, **thresholds_od, "stains": vars(layout.stains)}
         return {
             "method": {"name": METHOD, "calibration": fixed},
             "model": {"name": METHOD, "hash": hash_of(self.version, fixed, parameters)},

@@ -112,6 +112,8 @@ def _layout(tiles: TileFolder, *, is_unfinished: bool) -> tuple[Layout, Ints]:
         return read_layout(tiles.path)
     except MissingTile:
         raise (NotYet if is_unfinished else NotFound)("The job is not planned yet.") from None
+    except ValueError:
+        raise NotFound("The tiles of this job were made by an earlier version and cannot be shown.") from None
 
 
 @lru_cache(maxsize=32)

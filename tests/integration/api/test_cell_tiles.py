@@ -102,6 +102,14 @@ def image_of(answer: Any) -> np.ndarray[Any, Any]:
     return np.asarray(cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED))
 
 
+def test_tiles_of_an_earlier_version_are_not_shown_and_the_answer_says_why(alice: APIClient, tiles: TileFolder, base: str) -> None:
+    (tiles.path / "layout").unlink()
+    tiles.publish_part("layout", b'{"grid":{},"cores":[],"calibration":{"dark_level":90}}')
+    for address in (f"{base}/tiles", f"{base}/tiles/3", f"{base}/overlay/0/0_0"):
+        answer = alice.get(address)
+        assert (answer.status_code, "earlier version" in answer.json()["detail"]) == (404, True)
+
+
 def test_the_manifest_says_where_tiles_lie_and_which_are_finished(alice: APIClient, base: str, slide: Slide) -> None:
     answer = alice.get(f"{base}/tiles")
     check(answer, "/workflow/{workflow_id}/job/{job_id}/tiles")

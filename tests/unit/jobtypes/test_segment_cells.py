@@ -199,6 +199,7 @@ def test_the_summary_says_what_the_cells_were_made_from_and_by(exported: dict[st
     assert summary["slide"] == {"name": "sample.tif", "fingerprint": summary["slide"]["fingerprint"], "mpp": 0.5}
     assert len(summary["model"]["hash"]) == 64
     assert summary["method"]["calibration"]["dark_level"] > summary["method"]["calibration"]["pale_level"] > 0
+    assert summary["method"]["calibration"]["pale_od"] == summary["method"]["calibration"]["pale_level"] / 125
     assert set(summary["parameters"]) == set(SegmentCells.parameters["properties"])
     assert summary["warnings"] == []
 
