@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ MAX_SOCKET_PATH_BYTES = 107
 MAX_WORKERS_LIMIT = 10_000
 #: A name, an IPv4 address or, in brackets, an IPv6 address; a leading dot stands for a domain and all below it.
 _HOST_NAME = re.compile(r"\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
+_ROOT_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}")
+#: DATA_DIR/slides, as the API calls it beside the roots of SLIDE_ROOTS.
+DEFAULT_ROOT = "slides"
 
 
 def without_password(url: str) -> str:
@@ -102,6 +106,16 @@ class Reader:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlideRoot:
+    """A folder of slides that is only read, and who may register slides from it."""
+
+    name: str
+    path: Path
+    #: Django's groups; () = every user.
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """Every setting of the product. Defaults and meanings: `.env.example`."""
 
@@ -121,6 +135,7 @@ class Environment:
     rate_limit_refill_per_second: float
     simulated_seconds_per_tile: float | None
     max_upload_bytes: int
+    slide_roots: tuple[SlideRoot, ...]
     trust_user_header: bool
     demo: bool
     secret_key: str | None
@@ -182,6 +197,7 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
         rate_limit_refill_per_second=env.number("RATE_LIMIT_REFILL_PER_SECOND", 1, minimum=0, exclusive=True),
         simulated_seconds_per_tile=env.optional_number("SIMULATED_SECONDS_PER_TILE", minimum=0),
         max_upload_bytes=env.integer("MAX_UPLOAD_BYTES", 64 * 2**30, minimum=1),
+        slide_roots=_slide_roots(env.text("SLIDE_ROOTS", "")),
         trust_user_header=env.boolean("TRUST_USER_HEADER", default=embedded and host in LOOPBACK),
         demo=env.boolean("DEMO", default=embedded),
         secret_key=env.optional("SECRET_KEY"),
@@ -210,6 +226,34 @@ def _url(env: Reader, name: str, schemes: tuple[str, ...]) -> str | None:
     return value
 
 
+def _slide_roots(value: str) -> tuple[SlideRoot, ...]:
+    """The roots in `name=/absolute/path[:group+group];…`. Whether a share is mounted is looked at when it is used, not here."""
+    try:
+        roots = tuple(_slide_root(entry.strip()) for entry in value.split(";") if entry.strip())
+    except ValueError as error:
+        raise BadSetting("SLIDE_ROOTS", value, str(error)) from None
+    for name, count in Counter(root.name for root in roots).items():
+        if count > 1:
+            raise BadSetting("SLIDE_ROOTS", value, f"names {name} twice")
+    return roots
+
+
+def _slide_root(entry: str) -> SlideRoot:
+    """One root. Raises ValueError."""
+    name, is_named, rest = entry.partition("=")
+    path, has_groups, groups = rest.partition(":")
+    if not is_named or not _ROOT_NAME.fullmatch(name):
+        raise ValueError(f"{entry!r} must be name=/absolute/path or name=/absolute/path:group+group, the name of A-Z a-z 0-9 . _ -")
+    if name == DEFAULT_ROOT:
+        raise ValueError(f"{name} is the name of DATA_DIR/slides")
+    if not path.startswith("/") or not path.isprintable() or ".." in Path(path).parts:
+        raise ValueError(f"the path of {name} must be absolute, without .. parts")
+    allowed = tuple(group.strip() for group in groups.split("+")) if has_groups else ()
+    if not all(allowed):
+        raise ValueError(f"{name} names an empty group; leave out the colon to let in every user")
+    return SlideRoot(name=name, path=Path(path), groups=allowed)
+
+
 def _default_hosts(host: str) -> tuple[str, ...]:
     # As a browser names it: an IPv6 address in brackets.
     named = f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -222,6 +266,9 @@ def _check_together(env: Environment) -> None:
         raise BadSetting(
             "DATA_DIR", str(env.data_dir), f"is too long for the embedded Redis ({socket} exceeds {MAX_SOCKET_PATH_BYTES} bytes)"
         )
+    for root in env.slide_roots:
+        if root.path.is_relative_to(env.data_dir) or env.data_dir.is_relative_to(root.path):
+            raise BadSetting("SLIDE_ROOTS", str(root.path), f"must neither lie in DATA_DIR ({env.data_dir}) nor hold it")
     for name in env.allowed_hosts:
         if name == "*" and not env.debug:
             raise BadSetting("ALLOWED_HOSTS", name, "must list the names of this server (* is for DEBUG=1 alone)")

@@ -5,8 +5,8 @@ A reader implements `_read`; errors of codecs and parsers become UnreadableSlide
 
 from __future__ import annotations
 
-import math
 import struct
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ import numpy.typing as npt
 import openslide
 
 from scheduling.errors import UnreadableSlide
+from scheduling.slides.resolution import PLAUSIBLE_MPP, Resolution
+
+__all__ = ["PLAUSIBLE_MPP", "READ_ERRORS", "RGB", "THUMBNAIL_MOST_PX", "Level", "SlideReader", "over_white"]
 
 RGB = npt.NDArray[np.uint8]
 
@@ -32,10 +35,13 @@ READ_ERRORS = (
     MemoryError,
     AssertionError,
     struct.error,
+    zlib.error,
     cv2.error,
+    SyntaxError,  # Pillow's word for a bad checksum
 )
-PLAUSIBLE_MPP = (0.05, 5.0)
 _BAND_PIXELS = 8_000_000
+#: Some 4 s of decoding on one core.
+THUMBNAIL_MOST_PX = 400_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +59,20 @@ class SlideReader(ABC):
     #: Size at full resolution.
     width: int
     height: int
-    #: Microns per pixel at full resolution; None when the file does not say or says something implausible.
-    mpp: float | None
+    resolution: Resolution
     levels: tuple[Level, ...]
     format: str
+    #: What the owner should know of the file, beside what the resolution says.
+    warnings: tuple[str, ...] = ()
+    #: Pixels that stay in memory while the slide is open, beyond small caches.
+    held_bytes: int = 0
     #: False once a read has failed: OpenSlide answers nothing more after an error.
     is_usable: bool = True
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel at full resolution; None when the file does not say or says something implausible."""
+        return self.resolution.mpp
 
     def read(self, x: int, y: int, width: int, height: int, level: int = 0) -> RGB:
         """uint8 (height, width, 3): a window of `level`, its top-left corner in full-resolution pixels.
@@ -74,8 +88,13 @@ class SlideReader(ABC):
             raise UnreadableSlide(f"The slide could not be read at x={x}, y={y}, level {level}: {error}") from error
 
     def thumbnail(self, max_px: int) -> RGB:
-        """The whole slide, its longer side at most `max_px`; made in bands, so that it never needs the slide in memory."""
+        """The whole slide, its longer side at most `max_px`; made in bands, so that it never needs the slide in memory.
+
+        Raises UnreadableSlide, also when the slide has no level small enough to be read for a picture.
+        """
         scale = max(self.width, self.height) / max_px
+        index = self._affordable(self.best_level(max(1.0, scale)))
+        scale = max(scale, self.levels[index].downsample)
         if scale <= 1:
             return self.read(0, 0, self.width, self.height)
         columns, rows = max(1, round(self.width / scale)), max(1, round(self.height / scale))
@@ -95,6 +114,17 @@ class SlideReader(ABC):
         """Index of the coarsest level that is at least as fine as `downsample` (1 % play)."""
         fits = [index for index, level in enumerate(self.levels) if level.downsample <= downsample * 1.01]
         return max(fits, key=lambda index: self.levels[index].downsample, default=0)
+
+    def _affordable(self, index: int) -> int:
+        """The level, or the next coarser one that can be read whole in reasonable time. Raises UnreadableSlide."""
+        place = self.levels[index]
+        affordable = [i for i in range(index, len(self.levels)) if self.levels[i].width * self.levels[i].height <= THUMBNAIL_MOST_PX]
+        if not affordable:
+            raise UnreadableSlide(
+                f"The slide has no level below {place.width:,} x {place.height:,} pixels: too much to read for a picture of the whole. "
+                "Convert it to a tiled pyramid."
+            )
+        return affordable[0]
 
     def close(self) -> None:
         """Release the file. Reading afterwards raises UnreadableSlide."""
@@ -119,12 +149,3 @@ def over_white(rgba: npt.NDArray[np.uint8]) -> RGB:
         return rgb
     weight = alpha[:, :, None].astype(np.uint16)
     return ((rgb * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
-
-
-def mean_mpp(mpp_x: float | None, mpp_y: float | None) -> float | None:
-    """Geometric mean of both directions (areas stay right), if plausible: some files give nanometres or dots per inch."""
-    values = [value for value in (mpp_x, mpp_y) if value is not None and math.isfinite(value) and value > 0]
-    if not values:
-        return None
-    mpp = math.sqrt(values[0] * values[-1])
-    return mpp if PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import openslide
 
-from scheduling.slides.interface import RGB, Level, SlideReader, mean_mpp, over_white
+from scheduling.slides.interface import RGB, Level, SlideReader, over_white
+from scheduling.slides.resolution import Statement, number, resolution
 
 _CACHE_BYTES = 64 * 1024 * 1024
 
@@ -20,33 +22,29 @@ class OpenSlideReader(SlideReader):
         self._slide.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         self.width, self.height = self._slide.dimensions
         properties = dict(self._slide.properties)
-        self.mpp = mean_mpp(
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_X)) or _mpp_of_resolution(properties, "X"),
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_Y)) or _mpp_of_resolution(properties, "Y"),
-        )
         self.format = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
+        self.resolution = resolution(_statements(properties, self.format))
         self.levels = tuple(
             Level(width=size[0], height=size[1], downsample=float(downsample))
             for size, downsample in zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
         )
 
     def _read(self, x: int, y: int, width: int, height: int, level: int) -> RGB:
-        return over_white(np.asarray(self._slide.read_region((x, y), level, (width, height))))
+        # Between two pixels of a level OpenSlide blends them: ask where one begins, as nearly as whole coordinates can say it.
+        downsample = self.levels[level].downsample
+        corner = (round(round(x / downsample) * downsample), round(round(y / downsample) * downsample))
+        return over_white(np.asarray(self._slide.read_region(corner, level, (width, height))))
 
     def close(self) -> None:
         super().close()
         self._slide.close()
 
 
-def _mpp_of_resolution(properties: dict[str, str], axis: str) -> float | None:
-    """Microns per pixel by OpenSlide's copy of the TIFF resolution tags."""
-    resolution = _number(properties.get(f"tiff.{axis}Resolution"))
-    microns = {"centimeter": 10_000.0, "inch": 25_400.0}.get(properties.get("tiff.ResolutionUnit", ""))
-    return microns / resolution if microns and resolution else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+def _statements(properties: dict[str, str], vendor: str) -> Iterator[Statement]:
+    """What OpenSlide says, which of a generic TIFF are its resolution tags; else its copy of them."""
+    mpp = [number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
+    yield Statement(source="tiff.XResolution" if vendor == "generic-tiff" else "openslide.mpp-x", x=mpp[0], y=mpp[1])
+    unit = {"centimeter": 10_000.0, "inch": 25_400.0}.get(properties.get("tiff.ResolutionUnit", ""))
+    if unit is not None and not any(mpp):
+        tags = [number(properties.get(f"tiff.{axis}Resolution")) for axis in "XY"]
+        yield Statement(source="tiff.XResolution", x=unit / tags[0] if tags[0] else None, y=unit / tags[1] if tags[1] else None)

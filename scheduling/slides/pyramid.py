@@ -22,7 +22,7 @@ def tile_jpeg(reader: SlideReader, level: int, column: int, row: int, tile_px: i
     width, height = min(tile_px, place.width - column * tile_px), min(tile_px, place.height - row * tile_px)
     if width < 1 or height < 1:
         raise LookupError("no such tile")
-    x, y = (int(index * tile_px * place.downsample) for index in (column, row))
+    x, y = (round(index * tile_px * place.downsample) for index in (column, row))
     return to_jpeg(reader.read(x, y, width, height, level))
 
 

@@ -33,7 +33,8 @@ def describe_apart(path: Path) -> SlideInfo:
     if done.returncode != 0:
         raise UnreadableSlide("The file is damaged: reading it ended the program that tried.")
     found = json.loads(done.stdout)
-    return SlideInfo(**{**found, "levels": tuple(Level(**level) for level in found["levels"])})
+    levels = tuple(Level(**level) for level in found["levels"])
+    return SlideInfo(**{**found, "levels": levels, "warnings": tuple(found["warnings"])})
 
 
 def main(path: Path) -> int:

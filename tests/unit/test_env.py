@@ -61,6 +61,17 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("ALLOWED_HOSTS", "https://slides.example.org"),
         ("ALLOWED_HOSTS", "slides.example.org:8000"),
         ("CSRF_TRUSTED_ORIGINS", "slides.example.org"),
+        ("SLIDE_ROOTS", "/mnt/share"),
+        ("SLIDE_ROOTS", "share=mnt/share"),
+        ("SLIDE_ROOTS", "share="),
+        ("SLIDE_ROOTS", "=/mnt/share"),
+        ("SLIDE_ROOTS", "..=/mnt/share"),
+        ("SLIDE_ROOTS", "a b=/mnt/share"),
+        ("SLIDE_ROOTS", "slides=/mnt/share"),
+        ("SLIDE_ROOTS", "share=/mnt/../etc"),
+        ("SLIDE_ROOTS", "share=/mnt/share:"),
+        ("SLIDE_ROOTS", "share=/mnt/share:lab++x"),
+        ("SLIDE_ROOTS", "share=/mnt/a;share=/mnt/b"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_variable(name: str, value: str) -> None:
@@ -134,3 +145,19 @@ def test_a_refused_url_is_shown_without_its_password() -> None:
         read({"DATABASE_URL": "mysql://lab:hush@db.example.org/x"})
     assert "hush" not in str(refused.value)
     assert "mysql://…@db.example.org/x" in str(refused.value)
+
+
+def test_slide_roots_have_a_name_a_path_and_perhaps_groups() -> None:
+    found = read({"SLIDE_ROOTS": " archive=/mnt/archive:Pathology A+research ; teaching=/srv/teaching;"}).slide_roots
+    assert [(root.name, str(root.path), root.groups) for root in found] == [
+        ("archive", "/mnt/archive", ("Pathology A", "research")),
+        ("teaching", "/srv/teaching", ()),
+    ]
+    assert read({}).slide_roots == ()
+
+
+@pytest.mark.parametrize("path", ["/data/scheduler", "/data/scheduler/uploads", "/data", "/"])
+def test_a_slide_root_that_overlaps_the_data_folder_is_refused(path: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        read({"DATA_DIR": "/data/scheduler", "SLIDE_ROOTS": f"share={path}"})
+    assert caught.value.name == "SLIDE_ROOTS"
