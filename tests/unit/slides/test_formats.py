@@ -89,7 +89,7 @@ def test_a_png_of_16_bits_is_scaled_by_its_brightest_sample(tmp_path: Path, colo
     (tmp_path / "deep.png").write_bytes(png_of(deep, colour_type))
     found = open_slide(tmp_path / "deep.png").read(0, 0, 40, 30)
     colours = deep[:, :, : 3 if samples >= 3 else 1]
-    expected = np.round(colours * 255 / 4095)
+    expected = np.round(colours.astype(float) * 255 / 4095)
     assert np.abs(found[:, 10:].astype(int) - expected[:, 10:]).max() <= 1
     if samples in (2, 4):
         assert (found[:, :10] == 255).all()
