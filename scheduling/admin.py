@@ -209,6 +209,7 @@ class SlideAdmin(SteeredAdmin):
         "height",
         "mpp",
         "mpp_source",
+        "root",
         "is_upload",
         "size_bytes",
         "created_at",

@@ -52,12 +52,14 @@ class UserSlot(models.Model):
 
 
 class Slide(models.Model):
-    """A whole-slide image of a user. Its file is an upload under DATA_DIR/uploads or a registered path under DATA_DIR/slides."""
+    """A whole-slide image of a user. Its file is an upload under DATA_DIR/uploads or a registered path, there or under a root."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="slides")
     name = models.CharField(max_length=255)
-    #: Relative to DATA_DIR.
+    #: A name of SLIDE_ROOTS; "" = DATA_DIR.
+    root = models.CharField(max_length=64, blank=True)
+    #: Relative to the root; of a slide of several files, the one to open.
     path = models.CharField(max_length=1024)
     is_upload = models.BooleanField(default=False)
     size_bytes = models.BigIntegerField()
@@ -67,6 +69,10 @@ class Slide(models.Model):
     #: Microns per pixel at full resolution; null until the file or the owner states it.
     mpp = models.FloatField(null=True, blank=True)
     mpp_source = models.CharField(max_length=8, blank=True, choices=[("file", "File"), ("owner", "Owner")])
+    #: The tag or property of the file that it came from; "" when the owner stated it.
+    mpp_from = models.CharField(max_length=64, blank=True)
+    #: What registration found doubtful, for people.
+    warnings = models.JSONField(default=list, blank=True)
     #: [{"width", "height", "downsample"}], full resolution first.
     levels = models.JSONField(default=list)
     format = models.CharField(max_length=64)

@@ -134,4 +134,8 @@ def redis() -> Redis:
 def worker_settings() -> WorkerSettings:
     """What this worker reads from its environment."""
     environment = env.read()
-    return WorkerSettings(data_dir=environment.data_dir, simulated_seconds_per_tile=environment.simulated_seconds_per_tile)
+    return WorkerSettings(
+        data_dir=environment.data_dir,
+        slide_roots={root.name: root.path for root in environment.slide_roots},
+        simulated_seconds_per_tile=environment.simulated_seconds_per_tile,
+    )

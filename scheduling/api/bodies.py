@@ -202,13 +202,45 @@ class SlideBody(Body):
     height = serializers.IntegerField(help_text="Pixels at full resolution.")
     mpp = serializers.FloatField(allow_null=True, help_text="Microns per pixel at full resolution; null until stated.")
     mpp_source = serializers.ChoiceField(choices=["file", "owner"], allow_null=True)
+    mpp_from = serializers.CharField(allow_null=True, help_text="The tag or property of the file that the mpp came from.")
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What is doubtful about the file.")
     levels = LevelBody(many=True)
     format = serializers.CharField()
     size_bytes = serializers.IntegerField()
     fingerprint = serializers.CharField()
     is_upload = serializers.BooleanField()
+    root = serializers.CharField(  # type: ignore[assignment]  # no attribute of the class
+        allow_null=True, help_text="Where its path begins, a name of GET /slide-root; null of an upload."
+    )
+    path = serializers.CharField(allow_null=True, help_text="Below the root; null of an upload.")
     tile_px = serializers.IntegerField(help_text="Side of a tile.")
     created_at = serializers.DateTimeField()
+
+
+class SlideRootBody(Body):
+    """A folder of the server from which slides can be registered."""
+
+    name = serializers.CharField()
+    is_default = serializers.BooleanField(help_text="DATA_DIR/slides, which POST /slide means when it names no root.")
+
+
+class FolderEntryBody(Body):
+    """A folder, or a file with the extension of a slide."""
+
+    name = serializers.CharField()
+    path = serializers.CharField(help_text="As POST /slide takes it.")
+    is_folder = serializers.BooleanField()
+    size_bytes = serializers.IntegerField(allow_null=True, help_text="Null of a folder.")
+    slide_id = serializers.UUIDField(allow_null=True, help_text="Your slide of this path.")
+
+
+class FolderBody(Body):
+    """What lies in a folder of a root."""
+
+    root = serializers.CharField()  # type: ignore[assignment]  # no attribute of the class
+    folder = serializers.CharField(allow_blank=True)
+    entries = FolderEntryBody(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The `after` of the next part; null when there is none.")
 
 
 class CountsField(ObjectField):

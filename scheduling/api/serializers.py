@@ -288,7 +288,10 @@ class SlideChangeSerializer(StrictSerializer):
 class SlidePathSerializer(StrictSerializer):
     """A slide that lies on the server already."""
 
-    path = TextField(trim_whitespace=False, max_length=1000, help_text="Relative to DATA_DIR/slides.")
+    path = TextField(trim_whitespace=False, max_length=1000, help_text="Relative to the root. A file, or a folder of one DICOM series.")
+    root = TextField(  # type: ignore[assignment]  # no attribute of the class
+        required=False, max_length=64, help_text="A name of GET /slide-root; DATA_DIR/slides if left out."
+    )
 
 
 class SlideUploadSerializer(serializers.Serializer[Any]):
@@ -307,6 +310,14 @@ class PageFilter(serializers.Serializer[Any]):
     """Filters of a list; empty ones do not count, and other query parameters are somebody else's."""
 
     search = serializers.CharField(required=False, max_length=200)
+
+
+class FolderSerializer(serializers.Serializer[Any]):
+    """Which part of which folder of a root is wanted; other query parameters are somebody else's."""
+
+    folder = serializers.CharField(required=False, default="", allow_blank=True, trim_whitespace=False, max_length=1000)
+    after = serializers.CharField(required=False, default="", allow_blank=True, trim_whitespace=False, max_length=255)
+    limit = serializers.IntegerField(required=False, default=200, min_value=1, max_value=1000)
 
 
 class WorkflowFilter(PageFilter):

@@ -12,6 +12,7 @@ from scheduling.api.views.annotations import AnnotationViewSet
 from scheduling.api.views.batches import BatchViewSet
 from scheduling.api.views.documents import RedocView, SchemaView, SwaggerView
 from scheduling.api.views.overlays import CellTileViewSet
+from scheduling.api.views.roots import SlideRootViewSet
 from scheduling.api.views.slides import SlideViewSet
 from scheduling.api.views.system import HealthView, JobTypeViewSet, MetricsView, MissingView, QueueViewSet, ReadyView
 from scheduling.api.views.workflows import JobViewSet, WorkflowViewSet
@@ -67,6 +68,8 @@ urlpatterns = [
     path(_ANNOTATIONS, AnnotationViewSet.as_view({"get": "list", "post": "create"}), name="annotations"),
     path(f"{_ANNOTATIONS}/<str:annotation_id>", AnnotationViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="annotation"),
     path(f"{_ANNOTATIONS}/<str:annotation_id>/geojson", AnnotationViewSet.as_view({"get": "geojson"}), name="annotation-geojson"),
+    path("slide-root", SlideRootViewSet.as_view({"get": "list"}), name="slide-roots"),
+    path("slide-root/<name:root>", SlideRootViewSet.as_view({"get": "retrieve"}), name="slide-root"),
     path("queue", QueueViewSet.as_view({"get": "retrieve"}), name="queue"),
     path("job-types", JobTypeViewSet.as_view({"get": "list"}), name="job-types"),
     path("healthz", HealthView.as_view(), name="healthz"),
@@ -75,5 +78,5 @@ urlpatterns = [
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SwaggerView.as_view(), name="docs"),
     path("redoc", RedocView.as_view(), name="redoc"),
-    re_path(r"^(?:workflow|slide|queue|job-types|healthz|readyz|metrics|schema|docs|redoc)/", MissingView.as_view()),
+    re_path(r"^(?:workflow|slide|slide-root|queue|job-types|healthz|readyz|metrics|schema|docs|redoc)/", MissingView.as_view()),
 ]

@@ -7,7 +7,7 @@ idempotent: any step may run twice, on two workers at once, and must give the sa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, Any, ClassVar
 from uuid import uuid4
 
 from scheduling.jobtypes.tilefiles import FolderGone, TileFolder
+from scheduling.slides.places import located
 
 Step = Callable[[], None]
 #: A slide of 10^10 pixels has 40,000 tiles of 512 px; the scheduler keeps a byte for each tile.
@@ -39,11 +40,13 @@ class SlideRef:
 
     id: str
     name: str
-    #: Relative to DATA_DIR.
+    #: Relative to DATA_DIR, or to the root.
     path: str
     fingerprint: str
     #: Microns per pixel at full resolution, as read from the file or stated by the owner. Real jobs always have it.
     mpp: float
+    #: A name of the worker's own SLIDE_ROOTS; "" = DATA_DIR.
+    root: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,8 @@ class WorkerSettings:
     """What a worker reads from its environment."""
 
     data_dir: Path
+    #: Where the roots of SLIDE_ROOTS lie on this host.
+    slide_roots: Mapping[str, Path] = field(default_factory=dict)
     #: SIMULATED_SECONDS_PER_TILE; None = the simulated types' own times.
     simulated_seconds_per_tile: float | None = None
 
@@ -164,10 +169,10 @@ class JobContext:
 
     @property
     def slide_path(self) -> Path:
-        """The slide's file. Raises JobFailed for a job without a slide."""
+        """The slide's file. Raises JobFailed for a job without a slide, RootAway, UnreadableSlide."""
         if self.spec.slide is None:
             raise JobFailed("This job has no slide.")
-        return self.settings.data_dir / self.spec.slide.path
+        return located(self.settings.data_dir, self.settings.slide_roots, self.spec.slide.root, self.spec.slide.path)
 
     def input_artifact(self, job_type: str, name: str) -> Path | None:
         """Artifact `name` of the input job of that type; None when there is no such input."""

@@ -6,6 +6,8 @@ import errno
 import os
 from pathlib import Path
 
+from scheduling.slides.places import RootAway
+
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS)
 #: Made once when an installation begins; a folder of these that is missing later is a share that is not mounted.
 ROOTS = ("results", "tiles")
@@ -18,6 +20,8 @@ def refusal_of(error: BaseException) -> str:
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, OSError) and cause.errno in _PASSING:
             return os.strerror(cause.errno).lower()
+        if isinstance(cause, RootAway):
+            return str(cause)
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return ""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from scheduling.errors import NotFound
+from scheduling.errors import NotFound, UnreadableSlide
 from scheduling.models import Slide, User
+from scheduling.selectors.roots import root_paths, shown_place
 from scheduling.selectors.times import iso
 from scheduling.slides.interface import SlideReader
+from scheduling.slides.places import RootAway, located
 from scheduling.slides.pyramid import TILE_PX, thumbnail_jpeg, tile_jpeg
 from scheduling.slides.reader import cached_reader
 
@@ -45,11 +49,15 @@ def slide_body(slide: Slide) -> dict[str, Any]:
         "height": slide.height,
         "mpp": slide.mpp,
         "mpp_source": slide.mpp_source or None,
+        "mpp_from": slide.mpp_from or None,
+        "warnings": slide.warnings,
         "levels": slide.levels,
         "format": slide.format,
         "size_bytes": slide.size_bytes,
         "fingerprint": slide.fingerprint,
         "is_upload": slide.is_upload,
+        "root": shown_place(slide)[0],
+        "path": shown_place(slide)[1],
         "tile_px": TILE_PX,
         "created_at": iso(slide.created_at),
     }
@@ -65,11 +73,25 @@ def slide_tile(slide: Slide, *, level: int, column: int, row: int) -> bytes:
 
 def slide_thumbnail(slide: Slide) -> bytes:
     """JPEG of the whole slide, its longer side at most 512 pixels. Raises UnreadableSlide."""
-    return thumbnail_jpeg(_reader(slide))
+    return _thumbnail(_file(slide), slide.fingerprint)
+
+
+@lru_cache(maxsize=256)
+def _thumbnail(path: Path, content: str) -> bytes:
+    """Kept: of a slide without small levels it takes seconds."""
+    return thumbnail_jpeg(cached_reader(path, content))
 
 
 def _reader(slide: Slide) -> SlideReader:
-    return cached_reader(settings.DATA_DIR / slide.path, slide.fingerprint)
+    return cached_reader(_file(slide), slide.fingerprint)
+
+
+def _file(slide: Slide) -> Path:
+    """Raises UnreadableSlide when it is not there, not now, or somewhere else by a link."""
+    try:
+        return located(settings.DATA_DIR, root_paths(), slide.root, slide.path)
+    except RootAway as error:
+        raise UnreadableSlide(f"The slide cannot be read at the moment: {error}.") from error
 
 
 def _uuid(text: str) -> UUID | None:

@@ -18,7 +18,8 @@ from django.utils import timezone
 from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
 from scheduling.errors import Invalid, KeyReused
 from scheduling.models import IdempotencyKey, Slide, User
-from scheduling.services.folders import Folder, files_in, slide_at
+from scheduling.services.folders import Folder, files_in
+from scheduling.services.slides import slide_at
 from scheduling.services.workflows import Idempotency, WorkflowRequest, workflow_check, workflow_submit
 
 MAX_SLIDES = 1000

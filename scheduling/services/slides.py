@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -21,14 +21,15 @@ from scheduling.engine.store.users import lock_users
 from scheduling.engine.trash import discard
 from scheduling.errors import Conflict, Invalid, TooLarge, UnreadableSlide
 from scheduling.models import Event, Job, Slide, User
+from scheduling.selectors.roots import base_of, stored_place
+from scheduling.slides.archives import looks_like_zip, unpack
+from scheduling.slides.filesets import dicom_series, is_single, main_file
 from scheduling.slides.interface import PLAUSIBLE_MPP
+from scheduling.slides.places import inside, is_away
+from scheduling.slides.reader import fingerprint
 from scheduling.slides.registration import describe_apart
 from scheduling.states import UNFINISHED
 
-#: Beginnings of formats that are one file. Others are lists of further files, which an upload could make name anything.
-_CONTAINERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
-_DICOM = b"DICM"
-_DICOM_OFFSET = 128
 #: An upload that has not grown for so long has nobody behind it.
 ABANDONED_S = 24 * 3600.0
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
@@ -59,12 +60,20 @@ class Incoming:
         """No more will be written."""
         self._file.close()
 
+    def unpack(self) -> None:
+        """Put the files of a ZIP archive in its place; the one to open is the upload from now on. Raises TooLarge, UnreadableSlide."""
+        folder = self._folder / "set"
+        unpack(self.path, folder, most_bytes=settings.ENV.max_upload_bytes)
+        self.path.unlink()
+        self.path = main_file(folder)
+        self.name = clean_name(self.path.name)
+
     def keep(self) -> Path:
-        """Move the file to its place among the uploads; its new path."""
+        """Move the files to their place among the uploads; the new path of the one to open."""
         target: Path = settings.DATA_DIR / "uploads" / str(self.id)
         target.parent.mkdir(parents=True, exist_ok=True)
         self._folder.rename(target)
-        return target / self.path.name
+        return target / self.path.relative_to(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -83,30 +92,53 @@ def slide_upload(*, user: User, name: str, chunks: Iterable[bytes]) -> Slide:
 
 
 def slide_receive(*, user: User, incoming: Incoming) -> Slide:
-    """Keep a complete upload as a slide of the user. Raises UnreadableSlide."""
+    """Keep a complete upload as a slide of the user: one file, or a ZIP archive of a slide's files. Raises TooLarge, UnreadableSlide."""
     incoming.close()
-    _refuse_lists_of_files(incoming.path)
-    described = _describe(incoming.path)
-    path = incoming.keep()
+    try:
+        if looks_like_zip(incoming.path):
+            incoming.unpack()
+        elif not is_single(incoming.path):  # a list of further files could name anything
+            raise UnreadableSlide("The file is in no single-file slide format that is known here.")
+        described = _describe(incoming.path)
+    except UnreadableSlide as error:
+        raise UnreadableSlide(error.message, field="file") from error
+    path = str(incoming.keep().relative_to(settings.DATA_DIR))
     try:
         return _insert(user, name=incoming.name, path=path, is_upload=True, id=incoming.id, **described)
     except BaseException:
-        discard(settings.DATA_DIR, path.parent)
+        discard(settings.DATA_DIR, settings.DATA_DIR / "uploads" / str(incoming.id))
         raise
 
 
-def slide_register(*, user: User, path: str) -> Slide:
-    """Register a file that lies under DATA_DIR/slides, where `path` begins. Raises Invalid, UnreadableSlide (an Invalid).
+def slide_register(*, user: User, path: str, root: str | None = None) -> Slide:
+    """Register a file, or a folder of one DICOM series, that lies under a root (None: DATA_DIR/slides), where `path` begins.
 
-    No `..`, no absolute path, and no symbolic link that leads out: the file stays where it is and is never changed.
+    No `..`, no absolute path, and no symbolic link that leads out: the files stay where they are and are never changed.
+    Raises Invalid, UnreadableSlide (an Invalid).
     """
-    root: Path = settings.DATA_DIR / "slides"
-    file = _inside(root, path)
+    base = base_of(user, root)
+    if not path:
+        raise Invalid("Must be a path below the root.", field="path")
     try:
-        described = _describe(file)
+        file = inside(base, path, data_dir=settings.DATA_DIR)
+        first = _first_of(file)
+        if not first.is_file() and root and is_away(base):
+            raise Invalid(f"The root {root} is not there at the moment.", field="root")
+        described = _describe(first)
     except UnreadableSlide as error:
         raise UnreadableSlide(error.message, field="path") from error
-    return _insert(user, name=clean_name(file.name), path=root / path, is_upload=False, **described)
+    stored_root, stored = stored_place(root, path if first == file else f"{path}/{first.name}")
+    return _insert(user, name=clean_name(path), root=stored_root, path=stored, is_upload=False, **described)
+
+
+def slide_at(*, user: User, path: str, root: str | None = None) -> Slide:
+    """The user's slide at this path, registered now if it is not yet, or if the file has changed. Raises Invalid, UnreadableSlide."""
+    stored_root, stored = stored_place(root, path)
+    known = Slide.objects.filter(owner=user, is_upload=False, deleted_at__isnull=True, root=stored_root, path=stored)
+    slide = known.order_by("-created_at", "-id").first()
+    if slide is not None and slide.fingerprint == fingerprint(inside(base_of(user, root), path, data_dir=settings.DATA_DIR)):
+        return slide
+    return slide_register(user=user, path=path, root=root)
 
 
 def slide_update(*, slide: Slide, mpp: float) -> Slide:
@@ -120,8 +152,8 @@ def slide_update(*, slide: Slide, mpp: float) -> Slide:
         if slide.mpp == mpp:
             return slide
         _refuse_in_use(slide)
-        slide.mpp, slide.mpp_source = mpp, "owner"
-        slide.save(update_fields=["mpp", "mpp_source"])
+        slide.mpp, slide.mpp_source, slide.mpp_from = mpp, "owner", ""
+        slide.save(update_fields=["mpp", "mpp_source", "mpp_from"])
         _log("slide.updated", slide, actor=slide.owner.username)
     return slide
 
@@ -161,45 +193,35 @@ def _extension(name: str) -> str:
     return found.group().lower() if found else ""
 
 
-def _inside(root: Path, path: str) -> Path:
-    """The file that `path` names under `root`, links followed. Raises Invalid when it is elsewhere."""
-    refused = Invalid("Must be a path under DATA_DIR/slides, without . or .. parts.", field="path")
-    parts = PurePosixPath(path).parts
-    if not parts or not path.isprintable() or path.startswith("/") or {"..", "."} & set(path.split("/")) or len(path) > 1000:
-        raise refused
-    try:
-        base, file = root.resolve(), (root / path).resolve()
-    except (OSError, ValueError, RuntimeError):
-        raise refused from None
-    if not file.is_relative_to(base):
-        raise refused
-    return file
-
-
-def _refuse_lists_of_files(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(_DICOM_OFFSET + len(_DICOM))
-    if not head.startswith(_CONTAINERS) and head[_DICOM_OFFSET:] != _DICOM:
-        raise UnreadableSlide("The file is in no single-file slide format that is known here.", field="file")
+def _first_of(file: Path) -> Path:
+    """The file to open: of a folder with one DICOM series its first. Raises UnreadableSlide when there are several."""
+    if not file.is_dir():
+        return file
+    series = dicom_series(entry for entry in file.iterdir() if entry.is_file() and not entry.is_symlink())
+    if len(series) > 1:
+        raise UnreadableSlide(f"The folder holds {len(series):,} DICOM series; name a file of the one that is wanted.")
+    return series[0] if series else file
 
 
 def _describe(path: Path) -> dict[str, Any]:
     info = describe_apart(path)
     return {
-        "size_bytes": path.stat().st_size,
+        "size_bytes": info.size_bytes,
         "fingerprint": info.fingerprint,
         "width": info.width,
         "height": info.height,
         "mpp": info.mpp,
         "mpp_source": "" if info.mpp is None else "file",
+        "mpp_from": info.mpp_from[:64],
+        "warnings": list(info.warnings),
         "levels": [asdict(level) for level in info.levels],
         "format": info.format[:64],
     }
 
 
-def _insert(user: User, *, path: Path, **fields: Any) -> Slide:
+def _insert(user: User, **fields: Any) -> Slide:
     with transaction.atomic():
-        slide = Slide.objects.create(owner=user, path=str(path.relative_to(settings.DATA_DIR)), **fields)
+        slide = Slide.objects.create(owner=user, **fields)
         _log("slide.added", slide, actor=user.username)
     return slide
 

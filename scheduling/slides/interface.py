@@ -59,7 +59,10 @@ class SlideReader(ABC):
     #: Size at full resolution.
     width: int
     height: int
-    resolution: Resolution
+    #: Microns per pixel at full resolution; None when the file does not say or says something implausible.
+    mpp: float | None
+    #: Where that comes from, and what was not believed.
+    resolution: Resolution = Resolution()
     levels: tuple[Level, ...]
     format: str
     #: What the owner should know of the file, beside what the resolution says.
@@ -68,11 +71,6 @@ class SlideReader(ABC):
     held_bytes: int = 0
     #: False once a read has failed: OpenSlide answers nothing more after an error.
     is_usable: bool = True
-
-    @property
-    def mpp(self) -> float | None:
-        """Microns per pixel at full resolution; None when the file does not say or says something implausible."""
-        return self.resolution.mpp
 
     def read(self, x: int, y: int, width: int, height: int, level: int = 0) -> RGB:
         """uint8 (height, width, 3): a window of `level`, its top-left corner in full-resolution pixels.

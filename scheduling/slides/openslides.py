@@ -24,6 +24,7 @@ class OpenSlideReader(SlideReader):
         properties = dict(self._slide.properties)
         self.format = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
         self.resolution = resolution(_statements(properties, self.format))
+        self.mpp = self.resolution.mpp
         self.levels = tuple(
             Level(width=size[0], height=size[1], downsample=float(downsample))
             for size, downsample in zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)

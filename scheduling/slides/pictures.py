@@ -51,6 +51,7 @@ class PictureReader(SlideReader):
             pixels = _pixels(image, path if is_png and head[_DEPTH_BYTE] == 16 else None)
             self.resolution = _resolution(image, "png.pHYs" if is_png else "jpeg.density")
             self.warnings = _orientation(image)
+        self.mpp = self.resolution.mpp
         self.format = "png" if is_png else "jpeg"
         self.height, self.width = pixels.shape[:2]
         self._pixels = [pixels, *_reduced(pixels)]

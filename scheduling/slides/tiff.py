@@ -65,6 +65,7 @@ class TiffReader(SlideReader):
             self.format = "ome-tiff" if tiff.is_ome else "tiff"
             self.resolution = resolution(statements(tiff, key, pixels))
             is_deep = key.dtype.itemsize > 1
+        self.mpp = self.resolution.mpp
         self.width, self.height = self._layouts[0].width, self._layouts[0].height
         self.levels = tuple(
             Level(width=s.width, height=s.height, downsample=(self.width / s.width + self.height / s.height) / 2) for s in self._layouts

@@ -49,7 +49,7 @@ def pyramid_of(tiff: tifffile.TiffFile, pixels: ElementTree.Element | None) -> l
     # The first series is the specimen in every format; later ones may be label and macro.
     series = tiff.series[0]
     _refuse_stacks(series, pixels)
-    levels = [tuple(page for page in level.pages if page is not None) for level in series.levels]
+    levels: list[Pages] = [tuple(page for page in level.pages if page is not None) for level in series.levels]
     if series.kind in _PLAIN:
         levels += [tuple(other.pages) for other in tiff.series[1:] if _is_reduced(other)]
     base = levels[0]

@@ -58,7 +58,7 @@ class SlideViewSet(Resource):
         responses={201: SlideBody, **refusals(400, 413, 415)},
     )
     def create(self, request: Request) -> Response:
-        """Upload a slide, or register one that lies under DATA_DIR/slides."""
+        """Upload a slide (one file, or a ZIP archive of a slide's files), or register one that lies under a root."""
         is_form = (request.content_type or "").lower().startswith("multipart/")
         slide = (
             self._uploaded(request) if is_form else services.slide_register(user=self.user, **validated(SlidePathSerializer, request.data))

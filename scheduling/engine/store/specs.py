@@ -104,7 +104,9 @@ def _same_work(job: Job, digest: str) -> ReuseRef | None:
 def _slide_ref(slide: Slide | None) -> SlideRef | None:
     if slide is None:
         return None
-    return SlideRef(id=str(slide.pk), name=slide.name, path=slide.path, fingerprint=slide.fingerprint, mpp=slide.mpp or 0.0)
+    return SlideRef(
+        id=str(slide.pk), name=slide.name, root=slide.root, path=slide.path, fingerprint=slide.fingerprint, mpp=slide.mpp or 0.0
+    )
 
 
 def _digest_of(value: object) -> str:
