@@ -39,8 +39,8 @@ def unpack(archive: Path, target: Path, *, most_bytes: int) -> None:
     target.mkdir()
     try:
         with zipfile.ZipFile(archive) as opened:
-            for entry in _files(opened):
-                file = target / _place(entry)
+            for place, entry in _files(opened):
+                file = target / place
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(entry) as source, file.open("xb") as out:
                     left -= _copy(source, out, left)
@@ -58,7 +58,8 @@ class _Full(Exception):
     """There is no room left for what the archive holds."""
 
 
-def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _files(archive: zipfile.ZipFile) -> list[tuple[PurePosixPath, zipfile.ZipInfo]]:
+    """What is to be written where; all are looked at before anything is written."""
     entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_junk(entry)]
     if len(entries) > _MOST_FILES:
         raise UnreadableSlide(f"The archive holds more than {_MOST_FILES:,} files.")
@@ -69,7 +70,7 @@ def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             raise UnreadableSlide("The archive is compressed in a way that is not read here; use plain ZIP (deflate).")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UnreadableSlide("The archive holds a link.")
-    return entries
+    return [(_place(entry), entry) for entry in entries]
 
 
 def _is_junk(entry: zipfile.ZipInfo) -> bool:

@@ -19,6 +19,7 @@ SUFFIXES = (
 )
 #: Beginnings of formats that are one file.
 SINGLE = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_MIRAX_FILE = re.compile(r"indexfile|file_\d+")
 _HAMAMATSU = (".vms", ".vmu")
 _DICOM = b"DICM"
 _DICOM_OFFSET = 128
@@ -82,7 +83,7 @@ def _mirax(path: Path) -> tuple[Path, ...]:
     index = folder / "Slidedat.ini"
     if not index.is_file():
         raise UnreadableSlide(f"The folder {folder.name} with Slidedat.ini, which belongs beside the file, is not there.")
-    _check_names(folder, _values(index, lambda key: key == "indexfile" or key.startswith("file_")))
+    _check_names(folder, _values(index, _MIRAX_FILE.fullmatch))
     return tuple(file for file in sorted(folder.iterdir()) if file.is_file())
 
 
@@ -107,7 +108,7 @@ def _series_of(path: Path) -> bytes:
     return head[found.end() : found.end() + int.from_bytes(found[1], "little")].rstrip(b"\0 ") if found else b""
 
 
-def _values(index: Path, wanted: Callable[[str], bool]) -> list[str]:
+def _values(index: Path, wanted: Callable[[str], object]) -> list[str]:
     """Values of the wanted keys of an INI file, whatever their section; keys in lower case."""
     if index.stat().st_size > _MOST_INDEX_BYTES:
         raise UnreadableSlide(f"{index.name} is too large for a list of files.")

@@ -203,11 +203,11 @@ def _open(path: Path) -> SlideReader:
         raise UnreadableSlide("There is no such file.")
     if path.stat().st_size == 0:
         raise UnreadableSlide("The file is empty.")
-    if looks_like_picture(path):
-        return PictureReader(path)
     members(path)  # refuses sets that name files elsewhere, before OpenSlide follows them
     is_tiff = looks_like_tiff(path)
     vendor = openslide.OpenSlide.detect_format(str(path))
+    if vendor is None and looks_like_picture(path):  # the first file of a MIRAX slide is a JPEG as well
+        return PictureReader(path)
     if is_tiff and vendor is not None:
         check_complete(path)
     if vendor is not None and not (vendor == "generic-tiff" and needs_care(path)):
