@@ -15,7 +15,7 @@ _CACHE_BYTES = 64 * 1024 * 1024
 
 
 class OpenSlideReader(SlideReader):
-    """Everything OpenSlide knows: Aperio, Hamamatsu, MIRAX, Leica, Philips, DICOM, Zeiss, generic tiled TIFF, …"""
+    """Everything OpenSlide knows: Aperio, Hamamatsu, MIRAX, Leica, Philips, DICOM, Zeiss, …"""
 
     def __init__(self, path: Path) -> None:
         self._slide = openslide.OpenSlide(str(path))
@@ -23,7 +23,7 @@ class OpenSlideReader(SlideReader):
         self.width, self.height = self._slide.dimensions
         properties = dict(self._slide.properties)
         self.format = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
-        self.resolution = resolution(_statements(properties, self.format))
+        self.resolution = resolution(_statements(properties))
         self.mpp = self.resolution.mpp
         self.levels = tuple(
             Level(width=size[0], height=size[1], downsample=float(downsample))
@@ -41,10 +41,10 @@ class OpenSlideReader(SlideReader):
         self._slide.close()
 
 
-def _statements(properties: dict[str, str], vendor: str) -> Iterator[Statement]:
-    """What OpenSlide says, which of a generic TIFF are its resolution tags; else its copy of them."""
+def _statements(properties: dict[str, str]) -> Iterator[Statement]:
+    """What OpenSlide makes of the format; where it is silent, its copy of the resolution tags."""
     mpp = [number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
-    yield Statement(source="tiff.XResolution" if vendor == "generic-tiff" else "openslide.mpp-x", x=mpp[0], y=mpp[1])
+    yield Statement(source="openslide.mpp-x", x=mpp[0], y=mpp[1])
     unit = {"centimeter": 10_000.0, "inch": 25_400.0}.get(properties.get("tiff.ResolutionUnit", ""))
     if unit is not None and not any(mpp):
         tags = [number(properties.get(f"tiff.{axis}Resolution")) for axis in "XY"]

@@ -85,13 +85,20 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _pixels(image: Image.Image, deep: Path | None) -> RGB:
-    """uint8 (h, w, 3); `deep` is the file of a PNG of 16 bits, of which Pillow would take the upper 8."""
-    image.load()
+    """uint8 (h, w, 3); `deep` is the file of a PNG of 16 bits, of which Pillow would take the upper 8.
+
+    Converted a band of rows at a time, so that the picture is in memory twice and not four times.
+    """
     if deep is not None:
         return _of_16_bits(imagecodecs.png_decode(deep.read_bytes()))
-    if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
-        return _in_bands(image.convert("RGBA"), Meaning(colours=3, alpha="straight"))
-    return np.asarray(image.convert("RGB"), np.uint8)
+    image.load()
+    has_alpha = image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info
+    meaning = Meaning(colours=3, alpha="straight" if has_alpha else "none")
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND_ROWS):
+        band = image.crop((0, top, image.width, min(image.height, top + _BAND_ROWS)))
+        out[top : top + _BAND_ROWS] = meaning.rgb(np.asarray(band.convert("RGBA" if has_alpha else "RGB")))
+    return out
 
 
 def _of_16_bits(samples: Any) -> RGB:
@@ -99,15 +106,10 @@ def _of_16_bits(samples: Any) -> RGB:
     deep = samples[:, :, None] if samples.ndim == 2 else samples
     colours = 1 if deep.shape[2] < 3 else 3
     alpha: Alpha = "straight" if deep.shape[2] > colours else "none"
-    return _in_bands(deep, Meaning(colours=colours, alpha=alpha, bits=significant_bits([deep], colours)))
-
-
-def _in_bands(source: Any, meaning: Meaning) -> RGB:
-    """Converted a band of rows at a time: the products of alpha would else need the picture several times."""
-    samples = np.asarray(source)
-    out = np.empty((*samples.shape[:2], 3), np.uint8)
-    for top in range(0, len(samples), _BAND_ROWS):
-        out[top : top + _BAND_ROWS] = meaning.rgb(samples[top : top + _BAND_ROWS])
+    meaning = Meaning(colours=colours, alpha=alpha, bits=significant_bits([deep], colours))
+    out = np.empty((*deep.shape[:2], 3), np.uint8)
+    for top in range(0, len(deep), _BAND_ROWS):
+        out[top : top + _BAND_ROWS] = meaning.rgb(deep[top : top + _BAND_ROWS])
     return out
 
 

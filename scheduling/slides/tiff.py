@@ -1,4 +1,4 @@
-"""TIFFs that OpenSlide declines or would show otherwise, read segment by segment: tiled or in strips, OME, pyramidal or not."""
+"""TIFFs of no scanner, read segment by segment: tiled or in strips, OME, pyramidal or not."""
 
 from __future__ import annotations
 
@@ -40,16 +40,6 @@ def check_complete(path: Path) -> None:
     with open_alone(path) as tiff:
         for page in tiff.pages:
             check_segments(page, size)
-
-
-def needs_care(path: Path) -> bool:
-    """Whether OpenSlide's generic driver, which reads plain 8-bit pixels, would show a TIFF otherwise than it is.
-
-    Of an OME-TIFF it reads the first plane, of 16 bits the upper 8, of alpha the colours behind it.
-    """
-    with open_alone(path) as tiff:
-        page = tiff.pages.first
-        return bool(tiff.is_ome or page.bitspersample != 8 or page.extrasamples or page.planarconfig == 2)
 
 
 class TiffReader(SlideReader):

@@ -134,6 +134,9 @@ def test_a_picture_beyond_the_bound_is_refused_before_it_is_decoded(tmp_path: Pa
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 @pytest.mark.parametrize("part", [0.01, 0.3, 0.9])
 def test_a_truncated_picture_is_refused(tmp_path: Path, picture: Bytes, kind: str, part: float) -> None:
+    deep = png_of(np.full((60, 70, 3), 40_000, np.uint16) + picture[:60, :70], 2)
+    (tmp_path / "deep").write_bytes(deep[: max(40, int(len(deep) * part))])
+    assert refusal(tmp_path / "deep")
     written = io.BytesIO()
     Image.fromarray(picture).save(written, kind)
     data = written.getvalue()
@@ -315,7 +318,7 @@ def test_microns_come_with_the_tag_they_are_from(
     tmp_path: Path, picture: Bytes, name: str, options: dict[str, Any], mpp: float | None, source: str, layout: dict[str, Any]
 ) -> None:
     if "imagej" in options or (source == "aperio.MPP" and "tile" in layout):
-        layout = {}  # ImageJ knows no tiles, and tiled Aperio files are OpenSlide's
+        layout = {}  # ImageJ knows no tiles, and tiled Aperio files are for OpenSlide
     tifffile.imwrite(tmp_path / name, picture, photometric="rgb", **layout, **options)
     found = describe(tmp_path / name)
     assert found.mpp == (None if mpp is None else pytest.approx(mpp))
