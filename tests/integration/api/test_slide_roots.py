@@ -13,14 +13,16 @@ from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from scheduling.jobtypes.base import JobContext, WorkerSettings
-from scheduling.jobtypes.refusals import refusal_of
+from scheduling.engine.messages import Bundle, Kind
+from scheduling.engine.store.specs import spec_of
+from scheduling.jobtypes.base import WorkerSettings
 from scheduling.models import Job, Slide, User
 from scheduling.selectors import roots as selectors
-from scheduling.slides.places import RootAway
+from scheduling.tasks import run
 from tests.integration.api.conftest import JOBS
 from tests.integration.api.test_conformance import check
 from tests.unit.slides.mirax import write_mirax
+from tests.unit.slides.test_filesets import dicom
 from workflowsite.env import SlideRoot
 
 TISSUE = [JOBS[1]]
@@ -191,22 +193,38 @@ def test_a_slide_whose_link_was_turned_to_somebody_elses_is_not_shown(pathologis
     assert pathologist.get(f"/slide/{body['slide_id']}/tile/0/0_0").status_code == 404
 
 
-def test_a_worker_finds_the_slide_under_its_own_root(pathologist: APIClient, shares: Path, settings: Any) -> None:
-    from scheduling.engine.store.specs import spec_of
-
+def test_a_worker_finds_the_slide_under_its_own_root_and_waits_without_it(pathologist: APIClient, shares: Path, settings: Any) -> None:
     body = pathologist.post("/slide", {"root": "archive", "path": "2024/liver/1.svs"}).json()
     pathologist.post("/workflow", {"slide": body["slide_id"], "jobs": TISSUE})
     spec = spec_of(Job.objects.get(), [])
     spec = type(spec).from_json(spec.to_json())
+    for folder in (f"tiles/{spec.digest}", f"results/{spec.id}"):
+        (settings.DATA_DIR / folder).mkdir(parents=True)
+    order = Bundle(id="b", kind=Kind.PLAN, term=1, epoch=1, spec=spec, time_box_s=60.0)
     other_host = shares / "mnt" / "archive"
     shutil.copytree(shares / "archive", other_host, symlinks=True)
-    there = JobContext(spec=spec, settings=WorkerSettings(data_dir=settings.DATA_DIR, slide_roots={"archive": other_host}))
-    assert there.slide_path == other_host / "2024/liver/1.svs"
-    nowhere = JobContext(spec=spec, settings=WorkerSettings(data_dir=settings.DATA_DIR))
-    with pytest.raises(RootAway) as raised:
-        _ = nowhere.slide_path
+    planned = run(order, WorkerSettings(data_dir=settings.DATA_DIR, slide_roots={"archive": other_host}))
+    assert planned.plan is not None, planned.failure
     # As a disk that is away: the job waits with this reason, and no tile is to blame.
-    assert refusal_of(raised.value) == "the slide root archive is not known here (SLIDE_ROOTS)"
+    away = run(order, WorkerSettings(data_dir=settings.DATA_DIR))
+    assert away.failure is not None
+    assert away.failure.refusal == "the slide root archive is not known here (SLIDE_ROOTS)"
+    shutil.rmtree(other_host)
+    unmounted = run(order, WorkerSettings(data_dir=settings.DATA_DIR, slide_roots={"archive": other_host}))
+    assert unmounted.failure is not None
+    assert unmounted.failure.refusal == "the slide root archive is not there"
+
+
+def test_a_folder_of_dicom_files_is_taken_for_its_series(pathologist: APIClient, shares: Path) -> None:
+    """These say which series they belong to and hold no image: as far as that they are understood."""
+    for name, series in (("a/1.dcm", "1.2"), ("a/2.dcm", "1.2"), ("b/1.dcm", "1.2"), ("b/2.dcm", "1.3")):
+        dicom(shares / "archive/dicom" / name, series)
+    one, two = (pathologist.post("/slide", {"root": "archive", "path": f"dicom/{name}"}).json()["path"][0] for name in "ab")
+    assert "2 DICOM series" in two
+    assert "DICOM series" not in one
+    batch = {"template": {"jobs": TISSUE}, "root": "archive", "folder": "dicom", "recursive": True}
+    errors = pathologist.post("/workflow/batch", batch).json()["errors"]
+    assert [error["path"] for error in errors] == ["dicom/a/1.dcm", "dicom/b/1.dcm", "dicom/b/2.dcm"]
 
 
 def test_a_batch_takes_a_folder_of_a_root(pathologist: APIClient, bob: APIClient, shares: Path) -> None:
