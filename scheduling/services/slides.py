@@ -182,7 +182,7 @@ def clean_name(name: str) -> str:
 
 def _sweep(folder: Path) -> None:
     """Remove what uploads left that a process took with it when it died; one that goes on writes more often than that."""
-    for file in folder.glob("upload-*/slide*"):
+    for file in folder.glob("upload-*/*"):  # the file, and what a ZIP archive of it is unpacked to
         with suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(file.parent, ignore_errors=True)
