@@ -15,12 +15,14 @@ from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state as worker_state
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
 from scheduling.engine.messages import Bundle, Failure, Outcome
+from scheduling.instanseg import threads
 from scheduling.tasks import TASK, deliver
 from scheduling.version import code_version
 from workflowsite import env
@@ -83,6 +85,12 @@ def _begin(sender: Any, **_: Any) -> None:
     _threads.append(thread)
     thread.beat()
     thread.start()
+
+
+@signals.celeryd_after_setup.connect
+def _share_cores(instance: Any, **_: Any) -> None:
+    """Before the children are there: each may use its share of the cores for a model."""
+    threads.share_cores(1 if issubclass(instance.pool_cls, SoloPool) else instance.concurrency)
 
 
 @signals.worker_shutdown.connect

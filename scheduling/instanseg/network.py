@@ -7,7 +7,6 @@ the network is run alone and that is used instead.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -24,11 +23,10 @@ import torch
 from scheduling.instanseg.facts import ModelFacts, ModelUnusable
 from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.postprocess import FastLabels
+from scheduling.instanseg.threads import granted
 from scheduling.slides.contours import Labels
 from scheduling.slides.interface import RGB
 
-#: How many cores a worker process has for its arithmetic; a worker sets it for its children.
-THREADS_VARIABLE = "TORCH_NUM_THREADS"
 _KEPT = 2
 _CONVERSIONS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
@@ -160,9 +158,9 @@ def _settable(module: Any) -> dict[str, type]:
 
 def _use_granted_cores() -> None:
     """As many threads as the worker was granted; elsewhere as many as torch likes."""
-    granted = os.environ.get(THREADS_VARIABLE)
-    if granted:
-        torch.set_num_threads(int(granted))
+    threads = granted()
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
