@@ -155,17 +155,28 @@ def trace(labels: Labels, count: int) -> Outlines:
     return Outlines(points[:needed], offsets)
 
 
-def outlines(labels: Labels) -> tuple[Outlines, Ints]:
-    """Outer ring of the largest 4-connected piece of each label, and the labels in the same order (ascending)."""
+def largest_pieces(labels: Labels, wanted: npt.NDArray[np.bool_] | None = None) -> tuple[Labels, Ints]:
+    """One 4-connected piece of each label, numbered from 1, and the labels in the same order (ascending).
+
+    It is the largest one, the first in raster order among equals; where a label has a piece with a pixel of `wanted` (h, w), that one.
+    """
     pieces, count = split_pieces(labels)
     first, areas = first_pixels(pieces, count)
     owners = labels.reshape(-1)[first[1:]]
-    # Largest first; among equals the one that comes first in raster order.
-    order = np.lexsort((first[1:], -areas[1:], owners))
+    unwanted = np.ones(count + 1, np.bool_)
+    if wanted is not None:
+        unwanted[pieces[wanted]] = False
+    order = np.lexsort((first[1:], -areas[1:], unwanted[1:], owners))
     kept, at = np.unique(owners[order], return_index=True)
     numbers = np.zeros(count + 1, np.int32)
     numbers[order[at] + 1] = np.arange(1, len(kept) + 1)
-    return trace(numbers[pieces], len(kept)), kept.astype(np.int64)
+    return numbers[pieces], kept.astype(np.int64)
+
+
+def outlines(labels: Labels) -> tuple[Outlines, Ints]:
+    """Outer ring of the largest 4-connected piece of each label, and the labels in the same order (ascending)."""
+    pieces, kept = largest_pieces(labels)
+    return trace(pieces, len(kept)), kept
 
 
 def ring_areas(rings: Outlines) -> npt.NDArray[np.float64]:

@@ -1,0 +1,41 @@
+"""From a model's labels to objects that can be outlined and measured: one piece each, without holes, numbered without gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduling.slides.contours import Ints, Labels, first_pixels, largest_pieces
+from scheduling.slides.nuclei import fill_rings, only
+
+
+def objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, int, Labels | None]:
+    """(nuclei, count, cells): int32 (h, w) labels 1…count in raster order, a nucleus and its cell with the same number.
+
+    Of every label its largest 4-connected piece is taken, of a cell the one that holds its nucleus, and what it encloses. What lies
+    wholly inside another object is absorbed. A cell may have no nucleus; every nucleus has a cell, where cells are given.
+    """
+    nuclei = _solid(nuclei)
+    if cells is None:
+        labels, count = only(nuclei, first_pixels(nuclei, int(nuclei.max()))[1] > 0)
+        return _in_raster_order(labels, count)[labels], count, None
+    cells = _solid(cells, wanted=nuclei)
+    nuclei = np.where(nuclei == cells, nuclei, 0).astype(np.int32)
+    order = _in_raster_order(cells, int(cells.max()))
+    return order[nuclei], int(order.max()), order[cells]
+
+
+def _solid(labels: Labels, wanted: Labels | None = None) -> Labels:
+    """One piece of each label, with what it encloses, under its own number."""
+    pieces, kept = largest_pieces(labels, None if wanted is None else (wanted == labels) & (labels > 0))
+    if len(kept):
+        fill_rings(pieces)
+    return np.concatenate([np.zeros(1, np.int64), kept]).astype(np.int32)[pieces]
+
+
+def _in_raster_order(labels: Labels, count: int) -> Labels:
+    """int32 (count + 1,): for each label its number in the order of first pixels, 0 for one without a pixel."""
+    first: Ints = first_pixels(labels, count)[0]
+    present = np.flatnonzero(first >= 0)
+    numbers = np.zeros(count + 1, np.int32)
+    numbers[present[np.argsort(first[present])]] = np.arange(1, len(present) + 1)
+    return numbers
