@@ -21,7 +21,7 @@ _NEAR_PX = 3
 _ROUNDS = 100
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def peaks(seed_map: Floats, distance: int, threshold: float) -> Ints:
     """int64 (n, 2): rows and columns of the pixels above the threshold that no other within `distance` equals or tops, in raster order.
 
@@ -39,7 +39,7 @@ def peaks(seed_map: Floats, distance: int, threshold: float) -> Ints:
     return found[:count].copy()
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _is_peak(seed_map: Floats, y: int, x: int, distance: int) -> bool:
     value = seed_map[y, x]
     height, width = seed_map.shape
@@ -53,7 +53,7 @@ def _is_peak(seed_map: Floats, y: int, x: int, distance: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def grown(
     probability: Floats, inner: Ints, outer: Ints, seeds: Ints, outer_px: int, width: int, threshold: float
 ) -> tuple[npt.NDArray[np.int32], Floats, Ints]:
@@ -94,7 +94,7 @@ def grown(
     return pixels[:used].copy(), values[:used].copy(), lengths
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _flood(
     probability: Floats, level: np.float32, down: int, across: int, row: int, column: int, inside: Bytes, queue: npt.NDArray[np.int32]
 ) -> int:
@@ -126,7 +126,7 @@ def _flood(
     return end
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _is_cut(listed: npt.NDArray[np.int32], down: int, across: int, side: int, outer: int) -> bool:
     """Whether one of the pixels lies on an edge of the smaller square that is not an edge of the larger one."""
     for at in range(len(listed)):
@@ -138,7 +138,7 @@ def _is_cut(listed: npt.NDArray[np.int32], down: int, across: int, side: int, ou
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _holes(inside: Bytes, queue: npt.NDArray[np.int32], count: int) -> int:
     """List in `queue` the pixels outside an object that cannot be reached from further than 3 pixels from it; how many. Uses `inside` up.
 
@@ -170,7 +170,7 @@ def _holes(inside: Bytes, queue: npt.NDArray[np.int32], count: int) -> int:
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mark_near(inside: Bytes, listed: npt.NDArray[np.int32]) -> None:
     """Mark with 2 what is not in the object but within 3 pixels of it, along rows, columns and diagonals."""
     outer = inside.shape[0]
@@ -182,7 +182,7 @@ def _mark_near(inside: Bytes, listed: npt.NDArray[np.int32]) -> None:
                     inside[v, u] = 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _reach(inside: Bytes, queue: npt.NDArray[np.int32], end: int, top: int, bottom: int, left: int, right: int) -> None:
     """Turn 2 into 0 wherever it can be reached from what is listed in `queue`, as many steps as the square is wide."""
     outer = inside.shape[0]
@@ -202,7 +202,7 @@ def _reach(inside: Bytes, queue: npt.NDArray[np.int32], end: int, top: int, bott
         begin = last
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def painted(
     pixels: npt.NDArray[np.int32], values: Floats, starts: Ints, lengths: Ints, numbers: npt.NDArray[np.int32], height: int, width: int
 ) -> Labels:
@@ -218,7 +218,7 @@ def painted(
     return labels.reshape(height, width)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def joined(pixels: npt.NDArray[np.int32], starts: Ints, lengths: Ints, size: int, threshold: float) -> npt.NDArray[np.int32]:
     """int32 (objects,): the lowest number (from 1) among the objects that hang together by an IoU above the threshold.
 
@@ -238,7 +238,7 @@ def joined(pixels: npt.NDArray[np.int32], starts: Ints, lengths: Ints, size: int
     return numbers
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _owners(pixels: npt.NDArray[np.int32], starts: Ints, lengths: Ints, size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The objects on each pixel p of the window, in order: owners[first[p]:first[p + 1]]."""
     first = np.zeros(size + 2, np.int32)
@@ -254,7 +254,7 @@ def _owners(pixels: npt.NDArray[np.int32], starts: Ints, lengths: Ints, size: in
     return first[: size + 1], owners
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _overlapping(
     pixels: npt.NDArray[np.int32],
     starts: Ints,

@@ -27,7 +27,7 @@ _SETTINGS = (
 _INNER_PX = 32
 #: Pixels that the classifier is asked about at once. On a CPU no more than torch gives to one thread: its vector code and
 #: what it does at a thread's end differ in the last bit.
-_ROWS_CPU, _ROWS_DEVICE = 32768, 1 << 22
+_ROWS_CPU, _ROWS_DEVICE = 32768, 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
