@@ -6,18 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from instanseg.utils.models.InstanSeg_UNet import InstanSeg_UNet
 from torch import Tensor, nn
 
 from scheduling.instanseg import probe as probing
 from scheduling.instanseg.facts import ModelFacts, ModelUnusable
 from scheduling.instanseg.probe import probe
-from tests.support.standin import write_standin
+from tests.support.standin import library, write_standin
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -75,6 +77,21 @@ def test_a_standin_is_found_out(tmp_path: Path) -> None:
     assert 23 <= facts.reach_px <= 60
     assert facts.is_fast
     assert ModelFacts.from_json(facts.to_json()) == facts
+
+
+def test_a_model_that_finds_nothing_is_taken_but_is_not_fast(tmp_path: Path) -> None:
+    """Weights that were never trained: InstanSeg's real network, in which nothing looks like a nucleus."""
+    steps = library()
+    torch.manual_seed(3)
+    backbone = InstanSeg_UNet(3, [[2, 2, 1]], layers=[64, 32, 16, 8])
+    backbone.pixel_classifier = steps.ProbabilityNet(4, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = steps.InstanSeg_Torchscript(backbone, pixel_size=0.5)
+    facts = probe(scripted(tmp_path / "untrained.pt", made))
+    assert facts.stride_px == 8
+    assert 64 < facts.reach_px <= 96
+    assert not facts.is_fast
 
 
 def test_a_model_of_other_parts_is_taken_but_is_not_fast(tmp_path: Path) -> None:
