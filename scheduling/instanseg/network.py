@@ -1,7 +1,7 @@
 """An InstanSeg model on a device: windows of a slide in, label maps out; what instanseg-torch does with one small image, called directly.
 
-The network's own forward decides what an object is. Where probing has shown that the fast post-processing gives the same labels,
-the network is run alone and that is used instead.
+The model's own forward decides what an object is. Where probing has shown that the fast post-processing gives the same labels,
+only its network is run and that is used instead.
 """
 
 from __future__ import annotations
@@ -42,19 +42,20 @@ class Inferred:
 class Network:
     """One model, loaded. Not for several threads at once, except that `finish` may run beside `infer`."""
 
-    def __init__(self, module: Any, facts: ModelFacts, device: str = "cpu") -> None:
+    def __init__(self, module: Any, facts: ModelFacts, device: str = "cpu", *, as_model: bool = False) -> None:
+        """`as_model`: the fast post-processing rounds as the model's own forward does; only to compare the two."""
         self.facts, self.device = facts, device
         self.module = module.eval()
         if self.is_cuda:
             self.module = self.module.to(memory_format=torch.channels_last)
         self._types = _settable(self.module)
-        self._fast = FastLabels.of(self.module, facts.has_cells) if facts.is_fast else None
+        self._fast = FastLabels.of(self.module, facts.has_cells, as_model=as_model) if facts.is_fast else None
 
     @classmethod
-    def load(cls, path: Path, facts: ModelFacts, device: str = "cpu") -> Network:
+    def load(cls, path: Path, facts: ModelFacts, device: str = "cpu", *, as_model: bool = False) -> Network:
         """Raises ModelUnusable when the file is not the one that the facts are about, or is no TorchScript."""
         _use_granted_cores()
-        return cls(load_module(path, facts.sha256, device), facts, device)
+        return cls(load_module(path, facts.sha256, device), facts, device, as_model=as_model)
 
     @property
     def is_fast(self) -> bool:

@@ -1,7 +1,9 @@
-"""From the network's fields to labels, several times as fast as the model's own forward and with the same labels, bit for bit.
+"""From the network's fields to labels, many times as fast as the model's own forward.
 
 Only the arithmetic that decides on single bits is left to torch (sigmoid, the model's own pixel classifier); the rest are
-the loops of kernels.py. Probing compares the outcome with the model's own, and only then is it used.
+the loops of kernels.py. Done as the model does it, it gives the model's labels bit for bit; probing makes sure of that, and
+only then is it used. In earnest it differs in one thing: how far apart a pixel and its seed are is not the difference of two
+rounded places in the window but the distance itself, so that a nucleus is the same to the bit wherever in a window it lies.
 """
 
 from __future__ import annotations
@@ -41,19 +43,20 @@ class _Objects:
 
 
 class FastLabels:
-    """The post-processing of one model."""
+    """The post-processing of one model; `as_model` rounds places as the model's own forward does, to be compared with it."""
 
-    def __init__(self, module: Any, has_cells: bool) -> None:
+    def __init__(self, module: Any, has_cells: bool, *, as_model: bool = False) -> None:
+        self._as_model = as_model
         self._classifier = module.pixel_classifier
         self._has_cells = has_cells
         self._defaults = {name: float(getattr(module, f"default_{name}")) for name in _SETTINGS}
         self._coordinates, self._sigmas, self._seeds = int(module.dim_coords), int(module.n_sigma), int(module.dim_seeds)
 
     @classmethod
-    def of(cls, module: Any, has_cells: bool) -> FastLabels | None:
+    def of(cls, module: Any, has_cells: bool, *, as_model: bool = False) -> FastLabels | None:
         """None for a model that does not have the parts of InstanSeg's exporter."""
         try:
-            found = cls(module, has_cells)
+            found = cls(module, has_cells, as_model=as_model)
         except (AttributeError, TypeError, ValueError):
             return None
         return found if hasattr(module, "fcn") and found._coordinates >= 2 else None
@@ -88,9 +91,14 @@ class FastLabels:
         return np.asarray(painted(objects.pixels, objects.values, *shape[1:], numbers, height, width), np.int32)
 
     def _parts(self, fields: Any, fg_threshold: float) -> tuple[Any, Any, Any]:
-        """Where each pixel points to (coordinates, h, w), what the classifier gets beside it (sigmas, h, w), and the seed map (h, w)."""
+        """Where each pixel points to (coordinates, h, w), what the classifier gets beside it (sigmas, h, w), and the seed map (h, w).
+
+        As the model does it a place in the window; else the way from the pixel.
+        """
         first, last = self._coordinates, self._coordinates + self._sigmas
-        embedding = (torch.sigmoid(fields[:first]) - 0.5) * 8 + _coordinate_map(first, fields)
+        embedding = (torch.sigmoid(fields[:first]) - 0.5) * 8
+        if self._as_model:
+            embedding = embedding + _places(first, fields)
         if self._seeds == 1:
             return embedding, fields[first:last], fields[-1] / 15 + 0.5
         seed_map = fields[-2] / 15 + 0.5
@@ -132,15 +140,24 @@ class FastLabels:
         rows = (corner[:, 0, None] + steps)[:, :, None]
         columns = (corner[:, 1, None] + steps)[:, None, :]
         apart = embedding[:, rows, columns] - embedding[:, seed[:, 0], seed[:, 1]][:, :, None, None]
+        if not self._as_model:
+            height, width = embedding.shape[1:]
+            apart[0] += _distances(columns - seed[:, 1, None, None], width)
+            apart[1] += _distances(rows - seed[:, 0, None, None], height)
         asked = torch.cat([apart, sigma[:, rows, columns]]).permute(1, 2, 3, 0).reshape(number * side_px**2, -1)
         answer = torch.sigmoid(self._classifier(asked)).float()
         return np.asarray(answer.cpu().numpy().reshape(number, side_px, side_px), np.float32)
 
 
-def _coordinate_map(dimensions: int, fields: Any) -> Any:
+def _places(dimensions: int, fields: Any) -> Any:
     """(dimensions, h, w): column and row in quarters of a pixel, stretched so that the last one is the width, and zeros beyond two."""
     _, height, width = fields.shape
     across = torch.linspace(0, width * 64 / 256, width, device=fields.device)[None, None, :].expand(1, height, width)
     down = torch.linspace(0, height * 64 / 256, height, device=fields.device)[None, :, None].expand(1, height, width)
     more = torch.zeros(dimensions - 2, height, width, device=fields.device)
     return torch.cat([across, down, more])
+
+
+def _distances(pixels: Any, size: int) -> Any:
+    """Differences of columns (or rows) as differences of places in a window of this width (or height), rounded once."""
+    return (pixels.double() * (size * 64 / 256 / (size - 1))).float()

@@ -70,9 +70,9 @@ def probe(file: Path) -> ModelFacts:
         torch=str(torch.__version__),
         installed_at=datetime.now(UTC).isoformat(),
     )
-    fast, own = Network(module, facts), Network(module, _changed(facts, is_fast=False))
+    fast, own = Network(module, facts, as_model=True), Network(module, _changed(facts, is_fast=False))
     is_fast = fast.is_fast and _agree(fast, own, _trial_windows(pixels), norm)
-    _check_two_places(fast if is_fast else own, pixels, norm)
+    _check_two_places(Network(module, facts) if is_fast else own, pixels, norm)
     return _changed(facts, is_fast=is_fast)
 
 

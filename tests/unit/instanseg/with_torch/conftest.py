@@ -26,13 +26,13 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Network]:
-    """network(variant, is_fast): a stand-in, loaded once in a session."""
+def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Network]:
+    """network(variant, is_fast): a stand-in, loaded once in a session; as_model=True to be compared with the model's own forward."""
     folder = tmp_path_factory.mktemp("models")
 
     @cache
-    def made(variant: str, is_fast: bool) -> Network:
+    def made(variant: str, is_fast: bool, as_model: bool = False) -> Network:
         path: Path = write_standin(folder / f"{variant}.pt", variant)
-        return Network.load(path, facts_of(*OUTPUTS[variant], file=path.read_bytes(), is_fast=is_fast))
+        return Network.load(path, facts_of(*OUTPUTS[variant], file=path.read_bytes(), is_fast=is_fast), as_model=as_model)
 
     return made

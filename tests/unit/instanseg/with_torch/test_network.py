@@ -20,7 +20,7 @@ from scheduling.instanseg.threads import THREADS_VARIABLE
 from tests.support.models import facts_of, tissue
 from tests.support.standin import standin_bytes, write_standin
 
-Networks = Callable[[str, bool], Network]
+Networks = Callable[..., Network]
 
 
 def normalised(rgb: np.ndarray, norm: Normalisation) -> torch.Tensor:
@@ -39,13 +39,13 @@ def library_labels(variant: str, image: torch.Tensor | np.ndarray, *, normalise:
     return list(found[0].numpy().astype(np.int32))
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
+@pytest.mark.parametrize("way", [(False, False), (True, True), (True, False)], ids=["own", "as-model", "fast"])
 @pytest.mark.parametrize("variant", ["nuclei", "cells"])
-def test_labels_equal_the_librarys_on_the_same_normalised_window(network: Networks, variant: str, is_fast: bool) -> None:
+def test_labels_equal_the_librarys_on_the_same_normalised_window(network: Networks, variant: str, way: tuple[bool, bool]) -> None:
     rgb = tissue(256, 192)
     norm = Normalisation(low=(60.0, 31.5, 70.0), high=(244.0, 240.0, 245.0))
     theirs = library_labels(variant, normalised(rgb, norm), normalise=False)
-    ours = [labels for labels in network(variant, is_fast).labels(rgb, norm, {}) if labels is not None]
+    ours = [labels for labels in network(variant, *way).labels(rgb, norm, {}) if labels is not None]
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.dtype == np.int32

@@ -60,7 +60,7 @@ def _no_thread_is_left() -> Iterator[None]:
     assert set(threading.enumerate()) <= before
 
 
-def test_a_real_model_gives_the_labels_that_it_gives_one_by_one(network: Callable[[str, bool], Network]) -> None:
+def test_a_real_model_gives_the_labels_that_it_gives_one_by_one(network: Callable[..., Network]) -> None:
     model, slide = network("cells", True), tissue(384, 256)
     windows = {tile: np.ascontiguousarray(slide[:, 64 * tile : 64 * tile + 128]) for tile in range(4)}
     for batch, readers in ((1, 1), (3, 2)):

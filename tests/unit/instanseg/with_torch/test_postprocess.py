@@ -12,10 +12,12 @@ import torch
 from scheduling.instanseg.kernels import grown, peaks
 from scheduling.instanseg.network import Network
 from scheduling.instanseg.normalisation import Normalisation
+from scheduling.instanseg.objects import objects
 from scheduling.instanseg.pairing import resolved, tied
+from scheduling.instanseg.postprocess import FastLabels
 from tests.support.standin import library
 
-Networks = Callable[[str, bool], Network]
+Networks = Callable[..., Network]
 NORM = Normalisation(low=(40.0, 40.0, 40.0), high=(240.0, 240.0, 240.0))
 
 
@@ -58,7 +60,44 @@ def test_labels_are_the_models_own(
 
 @pytest.fixture
 def networks_of(network: Networks) -> Callable[[str], tuple[Network, Network]]:
-    return lambda variant: (network(variant, False), network(variant, True))
+    return lambda variant: (network(variant, False), network(variant, True, as_model=True))
+
+
+@pytest.mark.parametrize("variant", ["nuclei", "cells"])
+def test_an_object_is_the_same_to_the_bit_wherever_in_the_window_it_lies(network: Networks, variant: str) -> None:
+    fast, size, margin = network(variant, True), 384, 96
+    rgb, count = noise(9, 2.0, (size + 128, size + 128)), 0
+    for down, across in ((8, 0), (72, 40), (128, 128)):
+        first = objects(*fast.labels(np.ascontiguousarray(rgb[:size, :size]), NORM, {}))
+        second = objects(*fast.labels(np.ascontiguousarray(rgb[down : down + size, across : across + size]), NORM, {}))
+        for ours, theirs in ((first[0], second[0]), (first[2], second[2])):
+            if ours is not None and theirs is not None:
+                common = whole_objects(ours[margin + down : size - margin, margin + across : size - margin])
+                assert common == whole_objects(theirs[margin : size - margin - down, margin : size - margin - across])
+                count += len(common)
+    assert count > 100
+
+
+@pytest.mark.parametrize("as_model", [False, True])
+def test_a_probability_does_not_depend_on_the_place_in_the_window_as_the_models_own_does(network: Networks, as_model: bool) -> None:
+    fast = FastLabels(network("nuclei", True).module, False, as_model=as_model)
+    fields = torch.from_numpy(np.random.default_rng(2).normal(size=(5, 320, 320)).astype(np.float32))
+    seeds = np.random.default_rng(3).integers(128, 224, (64, 2))
+    found = []
+    for down, across in ((0, 0), (8, 56)):
+        moved = fields[:, down : down + 256, across : across + 256].contiguous()
+        places = seeds - (down, across)
+        with torch.inference_mode():
+            embedding, sigma, _ = fast._parts(moved, 0.5)
+            found.append(fast._probabilities(embedding, sigma, places, places - 16, 32))
+    assert np.allclose(found[0], found[1], atol=1e-4)
+    assert np.array_equal(found[0], found[1]) == (not as_model)
+
+
+def whole_objects(labels: np.ndarray) -> set[bytes]:
+    """The pixels of each object that does not touch the edge."""
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return {np.flatnonzero(labels == number).tobytes() for number in np.setdiff1d(labels, cut)}
 
 
 def spiral(size: int = 64) -> np.ndarray:
