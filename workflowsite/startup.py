@@ -107,7 +107,7 @@ class Session:
         await self._together(
             self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0"),
             self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
-            self._step("warm", sys.executable, "-m", "scheduling.slides.warm"),
+            self._step("warm", sys.executable, "-m", "scheduling.instanseg.warm"),
         )
         if self._env.demo:
             await self._step("demo", *MANAGE, "demo")

@@ -1,0 +1,32 @@
+"""`python -m scheduling.instanseg.warm`: compile every kernel once, into NUMBA_CACHE_DIR, so that no first tile waits for them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+
+from scheduling.instanseg.kernels import grown, joined, painted, peaks
+from scheduling.slides.warm import warm as warm_slides
+
+
+def warm() -> None:
+    """Those of the slides; where torch is there to run a model, those of the post-processing too. Loads no torch."""
+    warm_slides()
+    if find_spec("torch") is not None:
+        _warm_postprocessing()
+
+
+def _warm_postprocessing() -> None:
+    """On two seeds in a small window, with the types that they get in earnest."""
+    seed_map = np.zeros((64, 64), np.float32)
+    seed_map[20, 20] = seed_map[40, 40] = 1
+    seeds = peaks(seed_map, 5, 0.7)
+    corners = seeds - 16
+    pixels, values, lengths = grown(np.ones((2, 32, 32), np.float32), corners, corners, seeds, 32, 64, 0.5)
+    starts = np.cumsum(lengths) - lengths
+    painted(pixels, values, starts, lengths, joined(pixels, starts, lengths, 64 * 64, 0.3), 64, 64)
+
+
+if __name__ == "__main__":
+    warm()
