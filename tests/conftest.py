@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("REQUIRE_POSTGRES=1, but TEST_DATABASE_URL is not set")
     if os.environ.get("REQUIRE_TORCH") == "1" and not environment.has_torch():
         raise pytest.UsageError("REQUIRE_TORCH=1, but torch and instanseg-torch are not installed")
+    if os.environ.get("REQUIRE_OPENVINO") == "1" and not environment.has_openvino():
+        raise pytest.UsageError("REQUIRE_OPENVINO=1, but openvino is not installed")
     import django
 
     django.setup()
@@ -55,6 +57,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this session runs on."""
     browser = environment.find_browser() or "no Chromium found, the browser tests are left out"
     torch = "installed" if environment.has_torch() else "not installed, the tests that run a model are left out"
+    torch += ", with OpenVINO" if environment.has_openvino() else ", without OpenVINO, whose tests are left out"
     return [f"database: {'PostgreSQL' if environment.is_postgres() else 'SQLite'}", f"browser: {browser}", f"torch: {torch}"]
 
 
@@ -72,6 +75,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _can_run(item: pytest.Item) -> bool:
     if item.get_closest_marker("browser") and environment.find_browser() is None:
+        return False
+    if item.get_closest_marker("openvino") and not environment.has_openvino():
         return False
     if item.get_closest_marker("torch") and not environment.has_torch():
         return False

@@ -22,6 +22,7 @@ import torch
 
 from scheduling.instanseg.facts import ModelFacts, ModelUnusable
 from scheduling.instanseg.normalisation import Normalisation
+from scheduling.instanseg.openvino_backend import OpenvinoFields
 from scheduling.instanseg.postprocess import FastLabels
 from scheduling.instanseg.threads import granted
 from scheduling.slides.contours import Labels
@@ -42,9 +43,13 @@ class Inferred:
 class Network:
     """One model, loaded. Not for several threads at once, except that `finish` may run beside `infer`."""
 
-    def __init__(self, module: Any, facts: ModelFacts, device: str = "cpu", *, as_model: bool = False) -> None:
-        """`as_model`: the fast post-processing rounds as the model's own forward does; only to compare the two."""
-        self.facts, self.device = facts, device
+    def __init__(self, module: Any, facts: ModelFacts, device: str = "cpu", *, backend: str = "torch", as_model: bool = False) -> None:
+        """`backend`: "torch", or "openvino" on the device "cpu", which only a fast model can use.
+
+        `as_model`: the fast post-processing rounds as the model's own forward does; only to compare the two.
+        """
+        self.facts, self.device, self.backend = facts, device, backend
+        self._openvino: dict[tuple[int, int], OpenvinoFields] = {}
         self.module = module.eval()
         if self.is_cuda:
             self.module = self.module.to(memory_format=torch.channels_last)
@@ -52,10 +57,10 @@ class Network:
         self._fast = FastLabels.of(self.module, facts.has_cells, as_model=as_model) if facts.is_fast else None
 
     @classmethod
-    def load(cls, path: Path, facts: ModelFacts, device: str = "cpu", *, as_model: bool = False) -> Network:
+    def load(cls, path: Path, facts: ModelFacts, device: str = "cpu", *, backend: str = "torch", as_model: bool = False) -> Network:
         """Raises ModelUnusable when the file is not the one that the facts are about, or is no TorchScript."""
         _use_granted_cores()
-        return cls(load_module(path, facts.sha256, device), facts, device, as_model=as_model)
+        return cls(load_module(path, facts.sha256, device), facts, device, backend=backend, as_model=as_model)
 
     @property
     def is_fast(self) -> bool:
@@ -79,7 +84,7 @@ class Network:
         with torch.inference_mode(), self._autocast(), quiet():
             batch = self._normalised(windows, norm)
             if self._can_be_fast(windows[0], settings):
-                return [Inferred(fields, True) for fields in self.module.fcn(batch)]
+                return [Inferred(fields, True) for fields in self._fields(batch)]
             arguments = self._arguments(settings)
             return [Inferred(self.module(window[None].clone(), **arguments)[0], False) for window in batch]
 
@@ -97,6 +102,15 @@ class Network:
         flat = Normalisation(low=(0.0, 0.0, 0.0), high=(255.0, 255.0, 255.0))
         for _ in range(3):  # TorchScript watches two calls before it settles.
             self.infer([white] * batch, flat, {})
+
+    def openvino_of(self, height: int, width: int) -> OpenvinoFields:
+        """The network compiled for windows of this size, and compared with torch's; the last one is kept. Raises ModelUnusable."""
+        if (height, width) not in self._openvino:
+            self._openvino = {(height, width): OpenvinoFields(self.module.fcn, height, width)}
+        return self._openvino[height, width]
+
+    def _fields(self, batch: Any) -> Any:
+        return self.module.fcn(batch) if self.backend == "torch" else self.openvino_of(*batch.shape[2:])(batch)
 
     def _can_be_fast(self, rgb: RGB, settings: Mapping[str, float]) -> bool:
         return self._fast is not None and self._fast.can(rgb.shape[0], rgb.shape[1], settings)
@@ -131,18 +145,18 @@ def load_module(path: Path, sha256: str | None = None, device: str = "cpu") -> A
         raise ModelUnusable(f"The file is no TorchScript model that this version of torch ({torch.__version__}) can read.") from error
 
 
-_networks: OrderedDict[tuple[str, str], Network] = OrderedDict()
+_networks: OrderedDict[tuple[str, str, str], Network] = OrderedDict()
 _networks_lock = threading.Lock()
 
 
-def network_of(path: Path, facts: ModelFacts, device: str = "cpu") -> Network:
+def network_of(path: Path, facts: ModelFacts, device: str = "cpu", backend: str = "torch") -> Network:
     """The process's own copy of a model; the two used last are kept. Raises ModelUnusable."""
-    key = (facts.sha256, device)
+    key = (facts.sha256, device, backend)
     with _networks_lock:
         if key not in _networks:
             while len(_networks) >= _KEPT:
                 _networks.popitem(last=False)
-            _networks[key] = Network.load(path, facts, device)
+            _networks[key] = Network.load(path, facts, device, backend=backend)
         _networks.move_to_end(key)
         return _networks[key]
 

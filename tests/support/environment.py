@@ -53,3 +53,8 @@ def find_browser() -> str | None:
 def has_torch() -> bool:
     """Whether torch is there, and instanseg-torch, of which the stand-in model is made and which the labels are compared with."""
     return all(importlib.util.find_spec(name) for name in ("torch", "instanseg"))
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is there beside torch."""
+    return has_torch() and importlib.util.find_spec("openvino") is not None

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_torchscript_is_refused(tmp_path: Path) -> None:
 
 def test_the_two_models_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(Network, "load", lambda path, facts, device: loaded.append(facts.name) or object())
+    monkeypatch.setattr(Network, "load", lambda path, facts, device, backend: loaded.append(facts.name) or object())
     monkeypatch.setattr(networks, "_networks", type(networks._networks)())
     a, b, c = (facts_of("nuclei", file=name.encode(), name=name) for name in "abc")
     first = network_of(tmp_path, a)
