@@ -29,6 +29,7 @@ from scheduling.slides.contours import Labels
 from scheduling.slides.interface import RGB
 
 _KEPT = 2
+_WHOLE_PX = 16
 _CONVERSIONS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
 
@@ -110,7 +111,12 @@ class Network:
         return self._openvino[height, width]
 
     def _fields(self, batch: Any) -> Any:
-        return self.module.fcn(batch) if self.backend == "torch" else self.openvino_of(*batch.shape[2:])(batch)
+        """(B, channels, h, w). The network takes whole multiples of 16 pixels; the model's forward mirrors the rest, and so do we."""
+        height, width = batch.shape[2:]
+        if height % _WHOLE_PX or width % _WHOLE_PX:
+            batch = torch.nn.functional.pad(batch, [0, -width % _WHOLE_PX, 0, -height % _WHOLE_PX], mode="reflect")
+        found = self.module.fcn(batch) if self.backend == "torch" else self.openvino_of(*batch.shape[2:])(batch)
+        return found[:, :, :height, :width]
 
     def _can_be_fast(self, rgb: RGB, settings: Mapping[str, float]) -> bool:
         return self._fast is not None and self._fast.can(rgb.shape[0], rgb.shape[1], settings)

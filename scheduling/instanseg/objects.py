@@ -8,8 +8,8 @@ from scheduling.slides.contours import Ints, Labels, first_pixels, largest_piece
 from scheduling.slides.nuclei import fill_rings, only
 
 
-def objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, int, Labels | None]:
-    """(nuclei, count, cells): int32 (h, w) labels 1…count in raster order, a nucleus and its cell with the same number.
+def whole_objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, Labels | None, int]:
+    """(nuclei, cells, count): int32 (h, w) labels 1…count in raster order, a nucleus and its cell with the same number.
 
     Of every label its largest 4-connected piece is taken, of a cell the one that holds its nucleus, and what it encloses. What lies
     wholly inside another object is absorbed. A cell may have no nucleus; every nucleus has a cell, where cells are given.
@@ -17,11 +17,12 @@ def objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, int, L
     nuclei = _solid(nuclei)
     if cells is None:
         labels, count = only(nuclei, first_pixels(nuclei, int(nuclei.max()))[1] > 0)
-        return _in_raster_order(labels, count)[labels], count, None
-    cells = _solid(cells, wanted=nuclei)
+        return _in_raster_order(labels, count)[labels], None, count
+    # A nucleus is a part of its cell, whatever else the cells say.
+    cells = _solid(np.where(nuclei > 0, nuclei, cells).astype(np.int32), wanted=nuclei)
     nuclei = np.where(nuclei == cells, nuclei, 0).astype(np.int32)
     order = _in_raster_order(cells, int(cells.max()))
-    return order[nuclei], int(order.max()), order[cells]
+    return order[nuclei], order[cells], int(order.max())
 
 
 def _solid(labels: Labels, wanted: Labels | None = None) -> Labels:

@@ -64,8 +64,7 @@ class FastLabels:
     def can(self, height: int, width: int, settings: Mapping[str, float]) -> bool:
         """Whether a window of this size can be processed with these settings as the model's own forward would."""
         chosen = self._chosen(settings)
-        whole = height % 16 == 0 and width % 16 == 0
-        return whole and bool(chosen["cleanup_fragments"]) and min(height, width) >= 2 * int(chosen["window_size"]) >= _INNER_PX
+        return bool(chosen["cleanup_fragments"]) and min(height, width) >= 2 * int(chosen["window_size"]) >= _INNER_PX
 
     def labels(self, fields: Any, settings: Mapping[str, float]) -> tuple[Labels, Labels | None]:
         """int32 (h, w) of nuclei, and of cells, from the network's output, float32 (channels, h, w) on any device."""

@@ -182,7 +182,7 @@ def _trial_windows(pixels: RGB) -> list[RGB]:
     """Tissue, tissue elsewhere with another size, a crowd without any order, glass."""
     chance = np.random.default_rng(7).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     crowd = np.repeat(np.repeat(chance, 4, axis=0), 4, axis=1)
-    return [pixels[:384, :384], pixels[-256:, -320:], crowd, np.full((256, 256, 3), 244, np.uint8)]
+    return [pixels[:384, :384], pixels[-248:, -312:], crowd, np.full((256, 256, 3), 244, np.uint8)]
 
 
 def _check_two_places(network: Network, pixels: RGB, norm: Normalisation) -> None:

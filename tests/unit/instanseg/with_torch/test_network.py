@@ -39,10 +39,13 @@ def library_labels(variant: str, image: torch.Tensor | np.ndarray, *, normalise:
     return list(found[0].numpy().astype(np.int32))
 
 
+@pytest.mark.parametrize("size", [(256, 192), (250, 184)], ids=["whole", "mirrored"])
 @pytest.mark.parametrize("way", [(False, False), (True, True), (True, False)], ids=["own", "as-model", "fast"])
 @pytest.mark.parametrize("variant", ["nuclei", "cells"])
-def test_labels_equal_the_librarys_on_the_same_normalised_window(network: Networks, variant: str, way: tuple[bool, bool]) -> None:
-    rgb = tissue(256, 192)
+def test_labels_equal_the_librarys_on_the_same_normalised_window(
+    network: Networks, variant: str, way: tuple[bool, bool], size: tuple[int, int]
+) -> None:
+    rgb = np.ascontiguousarray(tissue(256, 192)[: size[1], : size[0]])
     norm = Normalisation(low=(60.0, 31.5, 70.0), high=(244.0, 240.0, 245.0))
     theirs = library_labels(variant, normalised(rgb, norm), normalise=False)
     ours = [labels for labels in network(variant, *way).labels(rgb, norm, {}) if labels is not None]

@@ -12,7 +12,7 @@ import torch
 from scheduling.instanseg.kernels import grown, peaks
 from scheduling.instanseg.network import Network
 from scheduling.instanseg.normalisation import Normalisation
-from scheduling.instanseg.objects import objects
+from scheduling.instanseg.objects import whole_objects
 from scheduling.instanseg.pairing import resolved, tied
 from scheduling.instanseg.postprocess import FastLabels
 from tests.support.standin import library
@@ -68,12 +68,12 @@ def test_an_object_is_the_same_to_the_bit_wherever_in_the_window_it_lies(network
     fast, size, margin = network(variant, True), 384, 96
     rgb, count = noise(9, 2.0, (size + 128, size + 128)), 0
     for down, across in ((8, 0), (72, 40), (128, 128)):
-        first = objects(*fast.labels(np.ascontiguousarray(rgb[:size, :size]), NORM, {}))
-        second = objects(*fast.labels(np.ascontiguousarray(rgb[down : down + size, across : across + size]), NORM, {}))
-        for ours, theirs in ((first[0], second[0]), (first[2], second[2])):
+        first = whole_objects(*fast.labels(np.ascontiguousarray(rgb[:size, :size]), NORM, {}))
+        second = whole_objects(*fast.labels(np.ascontiguousarray(rgb[down : down + size, across : across + size]), NORM, {}))
+        for ours, theirs in ((first[0], second[0]), (first[1], second[1])):
             if ours is not None and theirs is not None:
-                common = whole_objects(ours[margin + down : size - margin, margin + across : size - margin])
-                assert common == whole_objects(theirs[margin : size - margin - down, margin : size - margin - across])
+                common = uncut(ours[margin + down : size - margin, margin + across : size - margin])
+                assert common == uncut(theirs[margin : size - margin - down, margin : size - margin - across])
                 count += len(common)
     assert count > 100
 
@@ -94,7 +94,7 @@ def test_a_probability_does_not_depend_on_the_place_in_the_window_as_the_models_
     assert np.array_equal(found[0], found[1]) == (not as_model)
 
 
-def whole_objects(labels: np.ndarray) -> set[bytes]:
+def uncut(labels: np.ndarray) -> set[bytes]:
     """The pixels of each object that does not touch the edge."""
     cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return {np.flatnonzero(labels == number).tobytes() for number in np.setdiff1d(labels, cut)}
