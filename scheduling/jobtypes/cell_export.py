@@ -24,10 +24,11 @@ from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.reading import reader_of
+from scheduling.jobtypes.shown import SETTLED
 from scheduling.slides import geojson, seams, tables
 from scheduling.slides.cells import SCHEMA, decode, encode
 from scheduling.slides.pyramid import from_png
-from scheduling.slides.seams import Rival, conflicts, settled
+from scheduling.slides.seams import Rival, conflicts, settled_rows
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
 from scheduling.slides.tissue_outlines import tissue_polygons
 
@@ -94,7 +95,8 @@ class Export:
         box, side = self.blocks[block], self.layout.downsample
         parts = [SCHEMA.empty_table()]
         for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
-            cells = settled(decode(self.context.tiles.read(tile)), self._lost.get(tile, ()))
+            cells = decode(self.context.tiles.read(tile))
+            cells = cells.take(pa.array(settled_rows(cells, self._exceptions.get(tile, ()))))
             x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
             inside = (x >= box.left * side) & (x < box.right * side) & (y >= box.top * side) & (y < box.bottom * side)
             parts.append(cells.filter(pa.array(inside)))
@@ -102,8 +104,8 @@ class Export:
         return found.take(pa.array(np.lexsort([np.asarray(found[name]) for name in ("area_um2", "centroid_x_px", "centroid_y_px")])))
 
     @cached_property
-    def _lost(self) -> dict[int, list[int]]:
-        return seams.from_json(self.context.tiles.read_part("seams"))
+    def _exceptions(self) -> seams.Exceptions:
+        return seams.from_json(self.context.tiles.read_part(SETTLED))
 
     @cached_property
     def _tile_of_core(self) -> dict[int, int]:
@@ -120,13 +122,16 @@ class Export:
         cells = decode(tiles.read(tile))
         after = [other for other in self._tiles_meeting(near) if other > tile]
         pairs = [pair for other in after for pair in conflicts(cells, tile, decode(tiles.read(other)), other)]
-        self.context.put_part(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
+        noted = {"pairs": [[tuple(one), tuple(other)] for one, other in pairs], "guards": seams.guards(cells)}
+        self.context.put_part(_part("conflicts", tile), orjson.dumps(noted))
 
     def _settle(self) -> None:
-        """Publish which rows are not taken, so that the viewer shows the same cells."""
-        paths = (self.context.part_path(_part("conflicts", tile)) for tile in range(len(self.layout.cores)))
-        pairs = ((Rival(*one), Rival(*other)) for path in paths for one, other in orjson.loads(path.read_bytes()))
-        self.context.tiles.publish_part("seams", seams.to_json(seams.dropped(pairs)))
+        """Publish which rows are taken, so that the viewer shows the same cells."""
+        paths = [self.context.part_path(_part("conflicts", tile)) for tile in range(len(self.layout.cores))]
+        noted = [orjson.loads(path.read_bytes()) for path in paths]
+        lost = seams.dropped((Rival(*one), Rival(*other)) for note in noted for one, other in note["pairs"])
+        found = seams.exceptions(lost, {tile: note["guards"] for tile, note in enumerate(noted)})
+        self.context.tiles.publish_part(SETTLED, seams.to_json(found))
 
     def _write_block(self, block: int) -> None:
         cells, before = self.cells(block), self._noted(block - 1)

@@ -2,15 +2,17 @@
 
 A tile also emits what lies in a guard band around its core. An object deep in its core is final; the others compete with those
 of the neighbouring tiles, in one order for all, so that the outcome depends neither on the order of tiles nor on repetition.
+Where all views agree, a tile's own objects are kept and the guard band is not; only what differs from that is written down.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import shapely
@@ -23,6 +25,10 @@ from scheduling.slides.tiling import GUARD_PX
 FINAL_PX = 2 * GUARD_PX
 #: Part of the smaller object that two views of one cell share at least.
 SHARED = 0.3
+
+
+#: By tile, ascending, the rows for which the rule "own cells, and not the guard band" does not hold.
+Exceptions = dict[int, list[int]]
 
 
 class Rival(NamedTuple):
@@ -63,23 +69,36 @@ def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
     return {tile: sorted(lost[tile]) for tile in sorted(lost)}
 
 
-def to_json(lost: dict[int, list[int]]) -> bytes:
-    """The named part `seams` of a tile folder: the rows that are not kept, by tile."""
-    return orjson.dumps({str(tile): rows for tile, rows in lost.items()})
+def guards(cells: pa.Table) -> list[int]:
+    """Rows of a tile's cells that lie in the guard band: another tile's, if that sees them."""
+    return [int(row) for row in np.flatnonzero(np.asarray(cells["depth_px"]) < 0)]
 
 
-def from_json(part: bytes) -> dict[int, list[int]]:
+def exceptions(lost: Mapping[int, Sequence[int]], guarded: Mapping[int, Sequence[int]]) -> Exceptions:
+    """What `settled_rows` has to know: a tile's own rows that are not kept, and rows of its guard band that are.
+
+    `lost` are all rows that are not kept, `guarded` all rows of guard bands, by tile.
+    """
+    found = {tile: sorted({*guarded.get(tile, ())} ^ {*lost.get(tile, ())}) for tile in sorted({*lost, *guarded})}
+    return {tile: rows for tile, rows in found.items() if rows}
+
+
+def to_json(found: Exceptions) -> bytes:
+    """The named part `settled` of a tile folder."""
+    return orjson.dumps({str(tile): rows for tile, rows in found.items()})
+
+
+def from_json(part: bytes) -> Exceptions:
     """Inverse of to_json."""
     return {int(tile): rows for tile, rows in orjson.loads(part).items()}
 
 
-def settled(cells: pa.Table, lost: Sequence[int]) -> pa.Table:
-    """The cells of a tile that are in the result, from all that its file holds; `lost` are its rows that are not kept."""
-    if not lost:
-        return cells
-    keep = np.ones(len(cells), np.bool_)
-    keep[np.asarray(lost, np.int64)] = False
-    return cells.filter(pa.array(keep))
+def settled_rows(cells: pa.Table, exceptions: Sequence[int] = ()) -> npt.NDArray[np.int64]:
+    """Rows of a tile's table that are in the result, ascending: its own cells, and not the guard band, but for `exceptions`."""
+    keep = np.asarray(cells["depth_px"]) >= 0
+    at = np.asarray(exceptions, np.int64)
+    keep[at] = ~keep[at]
+    return np.flatnonzero(keep)
 
 
 def _competing(cells: pa.Table, tile: int) -> list[Rival]:
