@@ -110,23 +110,23 @@ class Engine:
         self.loop = SchedulerLoop(config=config, lease=lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()
 
-    def run_until(self, condition: Callable[[], bool], what: str) -> None:
+    def run_until(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
         """Step the loop until the condition holds."""
 
         def step() -> bool:
             self.loop.run_once(0.05)
             return condition()
 
-        eventually(step, what, within_s=60)
+        eventually(step, what, within_s=within_s)
 
-    def finish(self, *workflows: Workflow) -> None:
+    def finish(self, *workflows: Workflow, within_s: float = 60) -> None:
         """Step the loop until these workflows have ended."""
         keys = [workflow.pk for workflow in workflows]
 
         def ended() -> bool:
             return not Workflow.objects.filter(pk__in=keys).exclude(status__in=FINISHED_WORKFLOW).exists()
 
-        self.run_until(ended, "the end of the workflows")
+        self.run_until(ended, "the end of the workflows", within_s)
 
 
 class RecordingInbox(Inbox):
