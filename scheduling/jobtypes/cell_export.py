@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -25,7 +25,8 @@ from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.slides import geojson, seams, tables
-from scheduling.slides.cells import SCHEMA, decode, encode
+from scheduling.slides.cell_table import CellTable, kind_of
+from scheduling.slides.cells import decode, encode
 from scheduling.slides.pyramid import from_png
 from scheduling.slides.seams import Rival, conflicts, settled
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
@@ -45,6 +46,7 @@ _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _COPY_BYTES = 1 << 20
 #: Level 6 takes four times as long and saves a quarter of the bytes.
 _LEVEL = 1
+_NO_AREAS: dict[str, Any] = {"count": 0, "sum": 0.0, "squares": 0.0, "counts": {}}
 #: Side of the blocks in which cells are written, in model pixels: part of the order, so the same whatever the tiles.
 BLOCK_PX = 768
 
@@ -92,7 +94,7 @@ class Export:
     def cells(self, block: int) -> pa.Table:
         """The cells of a block by y and x of their centroids, which no grid can change."""
         box, side = self.blocks[block], self.layout.downsample
-        parts = [SCHEMA.empty_table()]
+        parts = [self.kind.schema.empty_table()]
         for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
             cells = settled(decode(self.context.tiles.read(tile)), self._lost.get(tile, ()))
             x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
@@ -100,6 +102,11 @@ class Export:
             parts.append(cells.filter(pa.array(inside)))
         found = pa.concat_tables(parts)
         return found.take(pa.array(np.lexsort([np.asarray(found[name]) for name in ("area_um2", "centroid_x_px", "centroid_y_px")])))
+
+    @cached_property
+    def kind(self) -> CellTable:
+        """What the cells have, by the first tile; all tiles of a job are alike."""
+        return kind_of(decode(self.context.tiles.read(0)))
 
     @cached_property
     def _lost(self) -> dict[int, list[int]]:
@@ -148,9 +155,7 @@ class Export:
         if block < 0:
             return {
                 "cells": 0,
-                "area_um2": 0.0,
-                "area_um2_squared": 0.0,
-                "areas": {},
+                "areas": {name: _NO_AREAS for name in self.kind.areas},
                 "hematoxylin_od": 0.0,
                 "bytes": len(geojson.HEAD),
                 "crc": zlib.crc32(geojson.HEAD),
@@ -185,7 +190,7 @@ class Export:
 
     def _write_parquet(self) -> None:
         with self.context.write_part("cells.parquet") as target:
-            tables.write_parquet(target, self._all_cells())
+            tables.write_parquet(target, self._all_cells(), self.kind)
 
     def _all_cells(self) -> Iterator[pa.Table]:
         """The blocks as their steps have put them together."""
@@ -193,36 +198,57 @@ class Export:
 
 
 def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:
-    """Counts, areas and densities for the summary."""
-    cells = int(totals["cells"])
-    mean = totals["area_um2"] / cells if cells else None
-    variance = totals["area_um2_squared"] / cells - mean**2 if mean is not None else None
-    rounded: Callable[[float | None], float | None] = lambda value: None if value is None else round(value, 4)  # noqa: E731
+    """Counts, areas and densities for the summary; of whole cells also how many have a nucleus, and their own areas."""
+    cells, areas = int(totals["cells"]), totals["areas"]
+    nuclei = int(areas["area_um2"]["count"])
+    whole = {"nuclei": nuclei, "cell_area_um2": _described(areas["cell_area_um2"])} if "cell_area_um2" in areas else {}
     return {
         "cells": cells,
         "tissue_area_mm2": round(tissue_mm2, 6),
-        "cells_per_mm2": rounded(cells / tissue_mm2 if tissue_mm2 else None),
-        "nuclear_area_um2": {
-            "total": round(totals["area_um2"], 4),
-            "mean": rounded(mean),
-            "sd": rounded(max(0.0, variance) ** 0.5 if variance is not None else None),
-            **_quantiles(totals["areas"]),
-        },
-        "hematoxylin_od_mean": rounded(totals["hematoxylin_od"] / cells if cells else None),
+        "cells_per_mm2": round(cells / tissue_mm2, 4) if tissue_mm2 else None,
+        "nuclear_area_um2": _described(areas["area_um2"]),
+        "hematoxylin_od_mean": round(totals["hematoxylin_od"] / nuclei, 4) if nuclei else None,
+        **whole,
+    }
+
+
+def _described(areas: dict[str, Any]) -> dict[str, float | None]:
+    """Total, mean, standard deviation and quantiles of noted areas."""
+    count = int(areas["count"])
+    mean = areas["sum"] / count if count else None
+    variance = areas["squares"] / count - mean**2 if mean is not None else None
+    return {
+        "total": round(areas["sum"], 4),
+        "mean": None if mean is None else round(mean, 4),
+        "sd": None if variance is None else round(max(0.0, variance) ** 0.5, 4),
+        **_quantiles(areas["counts"]),
     }
 
 
 def _added(before: dict[str, Any], cells: pa.Table, features: bytes) -> dict[str, Any]:
-    areas, stained = (np.asarray(cells[name]) for name in ("area_um2", "hematoxylin_od_mean"))
+    stained = _finite(cells["hematoxylin_od_mean"])
     return {
         "cells": before["cells"] + len(cells),
-        "area_um2": before["area_um2"] + float(areas.sum()),
-        "areas": _counted(before["areas"], areas),
-        "area_um2_squared": before["area_um2_squared"] + float((areas**2).sum()),
+        "areas": {name: _noted_areas(noted, _finite(cells[name])) for name, noted in before["areas"].items()},
         "hematoxylin_od": before["hematoxylin_od"] + float(stained.sum()),
         "bytes": before["bytes"] + len(features),
         "crc": zlib.crc32(features, int(before["crc"])),
     }
+
+
+def _noted_areas(before: dict[str, Any], areas: npt.NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "count": before["count"] + len(areas),
+        "sum": before["sum"] + float(areas.sum()),
+        "squares": before["squares"] + float((areas**2).sum()),
+        "counts": _counted(before["counts"], areas),
+    }
+
+
+def _finite(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """What was measured."""
+    values = np.asarray(column, np.float64)
+    return values[np.isfinite(values)]
 
 
 def _counted(before: dict[str, int], areas: npt.NDArray[np.float64]) -> dict[str, int]:
