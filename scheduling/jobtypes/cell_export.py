@@ -9,17 +9,17 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from scheduling.jobtypes.base import JobContext, Step
+from scheduling.jobtypes.cell_totals import Totals, noted
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
@@ -28,7 +28,7 @@ from scheduling.slides import geojson, seams, tables
 from scheduling.slides.cell_table import CellTable, kind_of
 from scheduling.slides.cells import decode, encode
 from scheduling.slides.pyramid import from_png
-from scheduling.slides.seams import Rival, conflicts, settled
+from scheduling.slides.seams import Competing, Rival, competing, conflicts, settled
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
 from scheduling.slides.tissue_outlines import tissue_polygons
 
@@ -46,7 +46,6 @@ _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _COPY_BYTES = 1 << 20
 #: Level 6 takes four times as long and saves a quarter of the bytes.
 _LEVEL = 1
-_NO_AREAS: dict[str, Any] = {"count": 0, "sum": 0.0, "squares": 0.0, "counts": {}}
 #: Side of the blocks in which cells are written, in model pixels: part of the order, so the same whatever the tiles.
 BLOCK_PX = 768
 
@@ -82,9 +81,9 @@ class Export:
             self._write_mask,
         ]
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> Totals:
         """Number of cells, and sums over them, of all blocks."""
-        return self._noted(len(self.blocks) - 1)
+        return Totals.of([self._noted(block) for block in range(len(self.blocks))], self.kind)
 
     def publish(self) -> None:
         """Move the joined files to the artifacts."""
@@ -96,7 +95,7 @@ class Export:
         box, side = self.blocks[block], self.layout.downsample
         parts = [self.kind.schema.empty_table()]
         for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
-            cells = settled(decode(self.context.tiles.read(tile)), self._lost.get(tile, ()))
+            cells = self._read(tile)
             x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
             inside = (x >= box.left * side) & (x < box.right * side) & (y >= box.top * side) & (y < box.bottom * side)
             parts.append(cells.filter(pa.array(inside)))
@@ -107,6 +106,16 @@ class Export:
     def kind(self) -> CellTable:
         """What the cells have, by the first tile; all tiles of a job are alike."""
         return kind_of(decode(self.context.tiles.read(0)))
+
+    @cached_property
+    def _read(self) -> Callable[[int], pa.Table]:
+        """The cells of a tile that are in the result. Blocks in a row ask for the same few tiles."""
+        return lru_cache(maxsize=4)(lambda tile: settled(decode(self.context.tiles.read(tile)), self._lost.get(tile, ())))
+
+    @cached_property
+    def _competing(self) -> Callable[[int], Competing]:
+        """What of a tile competes; a tile is asked for by its neighbours in this row and the next one."""
+        return lru_cache(maxsize=2 * self.layout.grid.columns)(lambda tile: competing(decode(self.context.tiles.read(tile)), tile))
 
     @cached_property
     def _lost(self) -> dict[int, list[int]]:
@@ -122,11 +131,9 @@ class Export:
 
     def _write_conflicts(self, tile: int) -> None:
         """Note what of a tile competes with neighbours that come after it."""
-        grid, tiles = self.layout.grid, self.context.tiles
-        near = grid.core(self.layout.cores[tile]).dilated(GUARD_PX)
-        cells = decode(tiles.read(tile))
+        near = self.layout.grid.core(self.layout.cores[tile]).dilated(GUARD_PX)
         after = [other for other in self._tiles_meeting(near) if other > tile]
-        pairs = [pair for other in after for pair in conflicts(cells, tile, decode(tiles.read(other)), other)]
+        pairs = [pair for other in after for pair in conflicts(self._competing(tile), self._competing(other))]
         self.context.put_part(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
 
     def _settle(self) -> None:
@@ -146,20 +153,14 @@ class Export:
             ("cells.geojson.gz", deflated(features) if features else b""),
             ("cells.csv", tables.csv_rows(cells, first_id, header=block == 0)),
             ("cells", encode(cells)),
-            ("totals", orjson.dumps(_added(before, cells, features))),
+            ("totals", orjson.dumps(_added(before, len(cells), features) | noted(cells))),
         ):
             self.context.put_part(_part(name, block), data)
 
     def _noted(self, block: int) -> dict[str, Any]:
-        """Totals up to and with a block."""
+        """Of a block: what has been written up to and with it, and the areas of its own cells."""
         if block < 0:
-            return {
-                "cells": 0,
-                "areas": {name: _NO_AREAS for name in self.kind.areas},
-                "hematoxylin_od": 0.0,
-                "bytes": len(geojson.HEAD),
-                "crc": zlib.crc32(geojson.HEAD),
-            }
+            return {"cells": 0, "bytes": len(geojson.HEAD), "crc": zlib.crc32(geojson.HEAD)}
         noted: dict[str, Any] = orjson.loads(self.context.part_path(_part("totals", block)).read_bytes())
         return noted
 
@@ -173,7 +174,7 @@ class Export:
 
     def _join_gzip(self) -> None:
         """One gzip member (RFC 1952) without a time, from deflated blocks that end at a byte."""
-        totals = self.totals()
+        totals = self._noted(len(self.blocks) - 1)
         crc = zlib.crc32(geojson.TAIL, int(totals["crc"]))
         length = (int(totals["bytes"]) + len(geojson.TAIL)) & 0xFFFFFFFF
         head = _GZIP_HEAD + deflated(geojson.HEAD)
@@ -197,76 +198,13 @@ class Export:
         return (decode(self.context.part_path(_part("cells", block)).read_bytes()) for block in range(len(self.blocks)))
 
 
-def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:
-    """Counts, areas and densities for the summary; of whole cells also how many have a nucleus, and their own areas."""
-    cells, areas = int(totals["cells"]), totals["areas"]
-    nuclei = int(areas["area_um2"]["count"])
-    whole = {"nuclei": nuclei, "cell_area_um2": _described(areas["cell_area_um2"])} if "cell_area_um2" in areas else {}
+def _added(before: dict[str, Any], cells: int, features: bytes) -> dict[str, Any]:
+    """What has been written, with one block more."""
     return {
-        "cells": cells,
-        "tissue_area_mm2": round(tissue_mm2, 6),
-        "cells_per_mm2": round(cells / tissue_mm2, 4) if tissue_mm2 else None,
-        "nuclear_area_um2": _described(areas["area_um2"]),
-        "hematoxylin_od_mean": round(totals["hematoxylin_od"] / nuclei, 4) if nuclei else None,
-        **whole,
-    }
-
-
-def _described(areas: dict[str, Any]) -> dict[str, float | None]:
-    """Total, mean, standard deviation and quantiles of noted areas."""
-    count = int(areas["count"])
-    mean = areas["sum"] / count if count else None
-    variance = areas["squares"] / count - mean**2 if mean is not None else None
-    return {
-        "total": round(areas["sum"], 4),
-        "mean": None if mean is None else round(mean, 4),
-        "sd": None if variance is None else round(max(0.0, variance) ** 0.5, 4),
-        **_quantiles(areas["counts"]),
-    }
-
-
-def _added(before: dict[str, Any], cells: pa.Table, features: bytes) -> dict[str, Any]:
-    stained = _finite(cells["hematoxylin_od_mean"])
-    return {
-        "cells": before["cells"] + len(cells),
-        "areas": {name: _noted_areas(noted, _finite(cells[name])) for name, noted in before["areas"].items()},
-        "hematoxylin_od": before["hematoxylin_od"] + float(stained.sum()),
+        "cells": before["cells"] + cells,
         "bytes": before["bytes"] + len(features),
         "crc": zlib.crc32(features, int(before["crc"])),
     }
-
-
-def _noted_areas(before: dict[str, Any], areas: npt.NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "count": before["count"] + len(areas),
-        "sum": before["sum"] + float(areas.sum()),
-        "squares": before["squares"] + float((areas**2).sum()),
-        "counts": _counted(before["counts"], areas),
-    }
-
-
-def _finite(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """What was measured."""
-    values = np.asarray(column, np.float64)
-    return values[np.isfinite(values)]
-
-
-def _counted(before: dict[str, int], areas: npt.NDArray[np.float64]) -> dict[str, int]:
-    """How many cells have each area; there are few different ones, as they are whole numbers of pixels."""
-    counts = dict(before)
-    for area, count in zip(*np.unique(areas, return_counts=True), strict=True):
-        counts[repr(float(area))] = counts.get(repr(float(area)), 0) + int(count)
-    return counts
-
-
-def _quantiles(counts: dict[str, int]) -> dict[str, float | None]:
-    """Least, quartiles and most: the smallest area that at least that part of the cells does not exceed."""
-    names = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
-    if not counts:
-        return dict.fromkeys(names)
-    values = np.array(sorted(map(float, counts)))
-    reached = np.cumsum([counts[repr(float(value))] for value in values])
-    return {name: float(values[np.searchsorted(reached, max(1, part * reached[-1]))]) for name, part in names.items()}
 
 
 def deflated(data: bytes, *, is_last: bool = False) -> bytes:

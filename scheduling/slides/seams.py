@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import shapely
@@ -35,16 +36,28 @@ class Rival(NamedTuple):
     row: int
 
 
-def conflicts(first: pa.Table, first_tile: int, second: pa.Table, second_tile: int) -> list[tuple[Rival, Rival]]:
+class Competing(NamedTuple):
+    """The objects of one tile that compete, and their shapes."""
+
+    rivals: list[Rival]
+    shapes: npt.NDArray[np.object_]
+
+
+def competing(cells: pa.Table, tile: int) -> Competing:
+    """The objects of a tile that lie near an edge of its core. A ring that meets itself in a corner is taken apart."""
+    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
+    rows = np.flatnonzero(depth < FINAL_PX)
+    rivals = [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in rows]
+    return Competing(rivals, shapely.make_valid(polygons(outlines_of(cells.take(pa.array(rows))))))
+
+
+def conflicts(ours: Competing, theirs: Competing) -> list[tuple[Rival, Rival]]:
     """Pairs of competing objects of two tiles that overlap too much for both to be kept."""
-    ours, theirs = _competing(first, first_tile), _competing(second, second_tile)
-    if not ours or not theirs:
-        return []
-    our_shapes, their_shapes = _shapes(first, ours), _shapes(second, theirs)
-    left, right = shapely.STRtree(their_shapes).query(our_shapes)
-    shared = shapely.area(shapely.intersection(our_shapes[left], their_shapes[right]))
-    smaller = np.minimum(shapely.area(our_shapes[left]), shapely.area(their_shapes[right]))
-    return [(ours[left[at]], theirs[right[at]]) for at in np.flatnonzero(shared > SHARED * smaller)]
+    left, right = shapely.STRtree(theirs.shapes).query(ours.shapes)
+    one, other = ours.shapes[left], theirs.shapes[right]
+    smaller = np.minimum(shapely.area(one), shapely.area(other))
+    found = np.flatnonzero(shapely.area(shapely.intersection(one, other)) > SHARED * smaller)
+    return [(ours.rivals[left[at]], theirs.rivals[right[at]]) for at in found]
 
 
 def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
@@ -80,13 +93,3 @@ def settled(cells: pa.Table, lost: Sequence[int]) -> pa.Table:
     keep = np.ones(len(cells), np.bool_)
     keep[np.asarray(lost, np.int64)] = False
     return cells.filter(pa.array(keep))
-
-
-def _competing(cells: pa.Table, tile: int) -> list[Rival]:
-    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
-    return [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in np.flatnonzero(depth < FINAL_PX)]
-
-
-def _shapes(cells: pa.Table, rivals: list[Rival]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
-    """Their polygons; a ring that meets itself in a corner is taken apart."""
-    return np.asarray(shapely.make_valid(polygons(outlines_of(cells.take(pa.array([rival.row for rival in rivals]))))))
