@@ -140,11 +140,11 @@ class Segmentation(JobType):
         parameters = filled(self.parameters, context.spec.parameters)
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=layout.mask_downsample)
         tissue_mm2, totals = mask.area_mm2(slide.mpp, limit_of(context, reader_of(context))), export.totals()
-        doubts = _doubts(int(totals["cells"]), tissue_mm2)
+        doubts = _doubts(totals.cells, tissue_mm2)
         context.warnings.extend(doubts)
         summary = {
             **provenance(self, context, parameters),
-            **cell_export.figures(totals, tissue_mm2),
+            **totals.figures(tissue_mm2),
             **self.described(layout, parameters),
             "mpp": slide.mpp * layout.downsample,
             "tiles": {

@@ -41,16 +41,28 @@ class Rival(NamedTuple):
     row: int
 
 
-def conflicts(first: pa.Table, first_tile: int, second: pa.Table, second_tile: int) -> list[tuple[Rival, Rival]]:
+class Competing(NamedTuple):
+    """The objects of one tile that compete, and their shapes."""
+
+    rivals: list[Rival]
+    shapes: npt.NDArray[np.object_]
+
+
+def competing(cells: pa.Table, tile: int) -> Competing:
+    """The objects of a tile that lie near an edge of its core. A ring that meets itself in a corner is taken apart."""
+    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
+    rows = np.flatnonzero(depth < FINAL_PX)
+    rivals = [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in rows]
+    return Competing(rivals, shapely.make_valid(polygons(outlines_of(cells.take(pa.array(rows))))))
+
+
+def conflicts(ours: Competing, theirs: Competing) -> list[tuple[Rival, Rival]]:
     """Pairs of competing objects of two tiles that overlap too much for both to be kept."""
-    ours, theirs = _competing(first, first_tile), _competing(second, second_tile)
-    if not ours or not theirs:
-        return []
-    our_shapes, their_shapes = _shapes(first, ours), _shapes(second, theirs)
-    left, right = shapely.STRtree(their_shapes).query(our_shapes)
-    shared = shapely.area(shapely.intersection(our_shapes[left], their_shapes[right]))
-    smaller = np.minimum(shapely.area(our_shapes[left]), shapely.area(their_shapes[right]))
-    return [(ours[left[at]], theirs[right[at]]) for at in np.flatnonzero(shared > SHARED * smaller)]
+    left, right = shapely.STRtree(theirs.shapes).query(ours.shapes)
+    one, other = ours.shapes[left], theirs.shapes[right]
+    smaller = np.minimum(shapely.area(one), shapely.area(other))
+    found = np.flatnonzero(shapely.area(shapely.intersection(one, other)) > SHARED * smaller)
+    return [(ours.rivals[left[at]], theirs.rivals[right[at]]) for at in found]
 
 
 def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
@@ -69,9 +81,9 @@ def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
     return {tile: sorted(lost[tile]) for tile in sorted(lost)}
 
 
-def guards(cells: pa.Table) -> list[int]:
-    """Rows of a tile's cells that lie in the guard band: another tile's, if that sees them."""
-    return [int(row) for row in np.flatnonzero(np.asarray(cells["depth_px"]) < 0)]
+def guards(competing: Competing) -> list[int]:
+    """Rows of what competes that lie in the guard band: another tile's, if that sees them."""
+    return [rival.row for rival in competing.rivals if rival.negative_depth_px > 0]
 
 
 def exceptions(lost: Mapping[int, Sequence[int]], guarded: Mapping[int, Sequence[int]]) -> Exceptions:
@@ -99,13 +111,3 @@ def settled_rows(cells: pa.Table, exceptions: Sequence[int] = ()) -> npt.NDArray
     at = np.asarray(exceptions, np.int64)
     keep[at] = ~keep[at]
     return np.flatnonzero(keep)
-
-
-def _competing(cells: pa.Table, tile: int) -> list[Rival]:
-    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
-    return [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in np.flatnonzero(depth < FINAL_PX)]
-
-
-def _shapes(cells: pa.Table, rivals: list[Rival]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
-    """Their polygons; a ring that meets itself in a corner is taken apart."""
-    return np.asarray(shapely.make_valid(polygons(outlines_of(cells.take(pa.array([rival.row for rival in rivals]))))))
