@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -47,3 +48,8 @@ def find_browser() -> str | None:
     """A Chromium: CHROMIUM names one, else the usual names on PATH."""
     named = os.environ.get("CHROMIUM")
     return named or next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def has_torch() -> bool:
+    """Whether torch is there, and instanseg-torch, of which the stand-in model is made and which the labels are compared with."""
+    return all(importlib.util.find_spec(name) for name in ("torch", "instanseg"))
