@@ -35,7 +35,7 @@ class Watch:
     leave: Callable[[], None]
     exit: Callable[[int], Any] = os._exit
     clock: Callable[[], float] = time.monotonic
-    is_stopping: Callable[[], bool] = lambda: worker_state.should_stop not in {None, False}
+    is_stopping: Callable[[], bool] = lambda: worker_state.should_stop is not None  # an exit code, 0 most likely
     _began: tuple[Bundle, float] | None = field(default=None, init=False)
     _stopping_since: float | None = field(default=None, init=False)
 
