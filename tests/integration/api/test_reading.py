@@ -119,6 +119,7 @@ def test_staff_see_all(staff: APIClient, submit: Callable[..., str]) -> None:
         "/slide/a/tile/0/0_0/",
         "/queue/x",
         "/job-types/",
+        "/model/",
     ],
 )
 def test_unknown_paths_are_missing_in_json(alice: APIClient, path: str) -> None:
