@@ -71,6 +71,12 @@ class ModelStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
+    def remove(self, sha256: str) -> None:
+        """Take a model out, at once and whole. Raises FileNotFoundError when it is not there, ValueError for what is no hash."""
+        gone = self._folder / f".{sha256[:8]}.{uuid4().hex}"
+        self.path(sha256).parent.rename(gone)
+        shutil.rmtree(gone)
+
     def _folders(self) -> list[Path]:
         try:
             with os.scandir(self._folder) as entries:
