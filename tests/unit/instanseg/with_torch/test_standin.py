@@ -19,9 +19,9 @@ from tests.support.standin import RELEASED, standin_bytes, write_standin
 @pytest.mark.parametrize(("variant", "outputs"), [("nuclei", 1), ("cells", 2)])
 def test_instanseg_takes_it_as_a_module(variant: str, outputs: int) -> None:
     module = torch.jit.load(BytesIO(standin_bytes(variant)))
-    labels = InstanSeg(module, device="cpu", verbosity=0).eval_small_image(tissue(256, 256), return_image_tensor=False)
-    assert labels.shape == (1, outputs, 256, 256)
-    assert len(torch.unique(labels[0, 0])) > 20
+    labels = InstanSeg(module, device="cpu", verbosity=0).eval_small_image(tissue(144, 128), return_image_tensor=False)
+    assert labels.shape == (1, outputs, 128, 144)
+    assert len(torch.unique(labels[0, 0])) > 8
 
 
 @pytest.mark.parametrize(("name", "place"), [("brightfield_nuclei", RELEASED), ("standin", Path("standin") / "instanseg.pt")])
