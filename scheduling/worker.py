@@ -90,12 +90,24 @@ def _check_device(sender: Any, **_: Any) -> None:
     """Before it takes anything: a worker of the queue gpu must have a device, and its bundles must run where that is opened."""
     if _GPU not in sender.app.amqp.queues.consume_from:
         return
-    if "solo" not in str(sender.pool_cls):
+    if not _is_solo(sender):
         sys.exit("error: a worker of the queue gpu needs --pool solo: a device that a process has opened is of no use to its children")
     device = env.read().torch_device
     # With `cpu` it is there to try the queue out: nothing that computes without torch needs it.
     if device != "cpu" and (problem := devices.problem_of(device)):
         sys.exit(f"error: TORCH_DEVICE={device!r}: {problem}; no worker of the queue gpu")
+
+
+@signals.worker_init.connect
+def _grant_cores(sender: Any, **_: Any) -> None:
+    """Threads that torch may have in each process: it takes all cores if nobody says otherwise."""
+    processes = 1 if _is_solo(sender) else int(sender.concurrency)
+    os.environ.setdefault("TORCH_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
+def _is_solo(sender: Any) -> bool:
+    """Of a worker that has no pool yet."""
+    return "solo" in str(sender.pool_cls)
 
 
 @signals.worker_ready.connect
