@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def _run(command: list[str], data_dir: Path, within_s: float, memory_bytes: int)
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError):  # where memory runs out all the same, this goes first (Linux)
+            Path("/proc/self/oom_score_adj").write_text("1000")
 
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=_ROOT, env=environ, text=True, start_new_session=True, preexec_fn=bounded, **pipes) as process:
