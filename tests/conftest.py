@@ -17,6 +17,8 @@ DATA_DIR = environment.apply()
 from tests.support.redis_server import RedisServer  # noqa: E402
 
 UNIT = Path(__file__).parent / "unit"
+#: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
+WITH_TORCH = "with_torch"
 FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 PLAIN_STATIC = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences", "live_server"}
@@ -32,9 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("REQUIRE_BROWSER=1, but no Chromium was found")
     if os.environ.get("REQUIRE_POSTGRES") == "1" and not os.environ.get("TEST_DATABASE_URL"):
         raise pytest.UsageError("REQUIRE_POSTGRES=1, but TEST_DATABASE_URL is not set")
+    if os.environ.get("REQUIRE_TORCH") == "1" and not environment.has_torch():
+        raise pytest.UsageError("REQUIRE_TORCH=1, but torch and instanseg-torch are not installed")
     import django
 
     django.setup()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """A module that imports torch cannot be read without it (the header says so)."""
+    return True if WITH_TORCH in collection_path.parts and not environment.has_torch() else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -45,7 +54,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what this session runs on."""
     browser = environment.find_browser() or "no Chromium found, the browser tests are left out"
-    return [f"database: {'PostgreSQL' if environment.is_postgres() else 'SQLite'}", f"browser: {browser}"]
+    torch = "installed" if environment.has_torch() else "not installed, the tests that run a model are left out"
+    return [f"database: {'PostgreSQL' if environment.is_postgres() else 'SQLite'}", f"browser: {browser}", f"torch: {torch}"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -62,6 +72,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _can_run(item: pytest.Item) -> bool:
     if item.get_closest_marker("browser") and environment.find_browser() is None:
+        return False
+    if item.get_closest_marker("torch") and not environment.has_torch():
         return False
     return environment.is_postgres() or not item.get_closest_marker("postgres")
 

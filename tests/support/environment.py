@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ SETTINGS = (
     *("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "MAX_WORKERS", "WORKER_PROCESSES", "MAX_CONCURRENT_USERS"),
     *("USER_SLOT_MAX_SECONDS", "RATE_LIMIT_CAPACITY", "RATE_LIMIT_REFILL_PER_SECOND", "SIMULATED_SECONDS_PER_TILE"),
     *("MAX_UPLOAD_BYTES", "TRUST_USER_HEADER", "DEMO", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
-    *("HTTPS", "LOG_JSON", "EMBEDDED", "NO_PROGRESS_SECONDS", "EVENT_RETENTION_DAYS", "SLIDE_ROOTS"),
+    *("HTTPS", "LOG_JSON", "EMBEDDED", "NO_PROGRESS_SECONDS", "EVENT_RETENTION_DAYS", "SLIDE_ROOTS", "GPU_WORKER", "TORCH_DEVICE"),
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -47,3 +48,8 @@ def find_browser() -> str | None:
     """A Chromium: CHROMIUM names one, else the usual names on PATH."""
     named = os.environ.get("CHROMIUM")
     return named or next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def has_torch() -> bool:
+    """Whether torch is there, and instanseg-torch, of which the stand-in model is made and which the labels are compared with."""
+    return all(importlib.util.find_spec(name) for name in ("torch", "instanseg"))
