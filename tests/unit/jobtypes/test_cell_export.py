@@ -42,7 +42,7 @@ class Dark(Segmentation):
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
         return Geometry(downsample=1, core_px=CORE, halo_px=136)
 
-    def constants(self, reader: SlideReader, mask: Mask, geometry: Geometry, mpp: float, parameters: dict[str, Any]) -> Any:
+    def constants(self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]) -> Any:
         return Stains(background=(245.0, 245.0, 245.0), hematoxylin=HEMATOXYLIN, eosin=EOSIN), {}
 
     def detect(
