@@ -127,7 +127,7 @@ class Draft:
         """Put what the service refused beside its field."""
         where = _INDEXED.match(error.field or "")
         if where and int(where[1]) < len(self.jobs):
-            job, name = self.jobs[int(where[1])], where[2]
+            job, name = self.jobs[int(where[1])], "job_type" if where[2] == "parameters" else where[2]
             # A row has no slide of its own: the workflow's is meant.
             (self.errors if name == "slide" else job.errors)[name] = error.message
         else:

@@ -174,7 +174,19 @@ class WorkflowAdmin(SteeredAdmin):
 class JobAdmin(SteeredAdmin):
     """Jobs of all workflows."""
 
-    list_display = ("job_id", "workflow", "owner", "branch", "job_type", "state", "progress_shown", "attempt", "created_at", "finished_at")
+    list_display = (
+        "job_id",
+        "workflow",
+        "owner",
+        "branch",
+        "job_type",
+        "queue",
+        "state",
+        "progress_shown",
+        "attempt",
+        "created_at",
+        "finished_at",
+    )
     list_filter = ("state", "job_type", "queue", "created_at")
     list_select_related = ("workflow", "owner")
     search_fields = ("job_id", "uuid", "branch", "owner__username", "workflow__uuid", "workflow__name")

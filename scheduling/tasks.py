@@ -96,9 +96,9 @@ def _failure(error: Exception, tile: int | None) -> Failure:
     return Failure(message=message, traceback=text, tile=tile, is_final=isinstance(error, JobFailed), refusal=refusal_of(error))
 
 
-def deliver(client: Redis, term: int, outcome: Outcome) -> None:
+def deliver(client: Redis, term: int, outcome: Outcome, *, within_s: float = DELIVERY_S) -> None:
     """Push an outcome, again and again while Redis is away."""
-    end = time.monotonic() + DELIVERY_S
+    end = time.monotonic() + within_s
     while True:
         try:
             return Inbox(client).push(term, outcome.to_json())
@@ -138,4 +138,5 @@ def worker_settings() -> WorkerSettings:
         data_dir=environment.data_dir,
         slide_roots={root.name: root.path for root in environment.slide_roots},
         simulated_seconds_per_tile=environment.simulated_seconds_per_tile,
+        torch_device=environment.torch_device,
     )

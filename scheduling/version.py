@@ -13,7 +13,17 @@ from scheduling import __version__
 
 _ROOM = Path(__file__).resolve().parent
 #: What leader and workers must have in common.
-SHARED = ("tasks.py", "worker.py", "engine/messages.py", "engine/inbox.py", "engine/presence.py", "jobtypes", "instanseg", "slides")
+SHARED = (
+    "tasks.py",
+    "worker.py",
+    "solo.py",
+    "engine/messages.py",
+    "engine/inbox.py",
+    "engine/presence.py",
+    "jobtypes",
+    "instanseg",
+    "slides",
+)
 DIGITS = 12
 
 

@@ -1,6 +1,7 @@
 """What a Celery worker's parent process does for the engine: heartbeats that name its bundles, and lost children reported.
 
-Connected by signals when `workflowsite.celery` loads it. The parent does no image work, so a heartbeat is never late for it.
+Connected by signals when `workflowsite.celery` loads it. The parent does no image work, so a heartbeat is never late for it; where it
+does (the solo pool), image work lets other threads run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +21,19 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state as worker_state
 from redis import Redis, RedisError
 
+from scheduling import solo
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
 from scheduling.engine.messages import Bundle, Failure, Outcome
-from scheduling.instanseg import threads
-from scheduling.tasks import TASK, deliver
+from scheduling.instanseg import devices, threads
+from scheduling.tasks import DELIVERY_S, TASK, deliver
 from scheduling.version import code_version
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
+
+#: A process that ends itself waits no longer for Redis: the ledger finds the bundle without its word.
+STUCK_DELIVERY_S = 2.0
 
 
 class HeartbeatThread(threading.Thread):
@@ -76,6 +82,31 @@ class HeartbeatThread(threading.Thread):
 
 
 _threads: list[HeartbeatThread] = []
+_GPU = "gpu"
+
+
+@signals.worker_init.connect
+def _check_device(sender: Any, **_: Any) -> None:
+    """Before it takes anything: a worker of the queue gpu must have a device, and its bundles must run where that is opened."""
+    if _GPU not in sender.app.amqp.queues.consume_from:
+        return
+    if not _is_solo(sender):
+        sys.exit("error: a worker of the queue gpu needs --pool solo: a device that a process has opened is of no use to its children")
+    device = env.read().torch_device
+    # With `cpu` it is there to try the queue out: nothing that computes without torch needs it.
+    if device != "cpu" and (problem := devices.problem_of(device)):
+        sys.exit(f"error: TORCH_DEVICE={device!r}: {problem}; no worker of the queue gpu")
+
+
+@signals.worker_init.connect
+def _grant_cores(sender: Any, **_: Any) -> None:
+    """Threads that torch may have in each process: it takes all cores if nobody says otherwise."""
+    threads.share_cores(1 if _is_solo(sender) else int(sender.concurrency))
+
+
+def _is_solo(sender: Any) -> bool:
+    """Of a worker that has no pool yet."""
+    return "solo" in str(sender.pool_cls)
 
 
 @signals.worker_ready.connect
@@ -85,12 +116,8 @@ def _begin(sender: Any, **_: Any) -> None:
     _threads.append(thread)
     thread.beat()
     thread.start()
-
-
-@signals.celeryd_after_setup.connect
-def _share_cores(instance: Any, **_: Any) -> None:
-    """Before the children are there: each may use its share of the cores for a model."""
-    threads.share_cores(1 if issubclass(instance.pool_cls, SoloPool) else instance.concurrency)
+    if isinstance(sender.pool, SoloPool):
+        solo.begin(solo.Watch(give_up=_report_stuck, leave=thread.end))
 
 
 @signals.worker_shutdown.connect
@@ -105,11 +132,23 @@ def _child_lost(sender: Any = None, args: Any = None, exception: BaseException |
     if isinstance(exception, (WorkerLostError, TimeLimitExceeded)) and getattr(sender, "name", None) == TASK and args:
         order = Bundle.from_json(args[0])
         is_stuck = isinstance(exception, TimeLimitExceeded)
-        message = f"nothing came of it for {order.limit_s:.0f} s" if is_stuck else "the worker process died while computing it"
-        logger.warning("a bundle is lost: %s", message, extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
-        base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": socket.gethostname()}
-        outcome = Outcome(**base, is_lost=True, failure=Failure(message=message))
-        deliver(connect(env.read().redis_url), order.term, outcome)
+        _report_lost(order, _stuck(order) if is_stuck else "the worker process died while computing it")
+
+
+def _stuck(order: Bundle) -> str:
+    return f"nothing came of it for {order.limit_s:.0f} s"
+
+
+def _report_stuck(order: Bundle) -> None:
+    """As for a child, of a bundle that runs in this process."""
+    _report_lost(order, _stuck(order), delivery_s=STUCK_DELIVERY_S)
+
+
+def _report_lost(order: Bundle, message: str, delivery_s: float = DELIVERY_S) -> None:
+    logger.warning("a bundle is lost: %s", message, extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
+    base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": socket.gethostname()}
+    outcome = Outcome(**base, is_lost=True, failure=Failure(message=message))
+    deliver(connect(env.read().redis_url), order.term, outcome, within_s=delivery_s)
 
 
 @signals.worker_process_init.connect

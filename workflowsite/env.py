@@ -136,6 +136,10 @@ class Environment:
     simulated_seconds_per_tile: float | None
     max_upload_bytes: int
     slide_roots: tuple[SlideRoot, ...]
+    #: Whether `make run` starts a worker of the queue gpu; None: when torch sees a CUDA device.
+    gpu_worker: bool | None
+    #: "auto", "cpu", "cuda" or "cuda:N": the device of torch code in workers of the queue gpu.
+    torch_device: str
     trust_user_header: bool
     demo: bool
     secret_key: str | None
@@ -197,6 +201,8 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
         rate_limit_refill_per_second=env.number("RATE_LIMIT_REFILL_PER_SECOND", 1, minimum=0, exclusive=True),
         simulated_seconds_per_tile=env.optional_number("SIMULATED_SECONDS_PER_TILE", minimum=0),
         max_upload_bytes=env.integer("MAX_UPLOAD_BYTES", 64 * 2**30, minimum=1),
+        gpu_worker=None if env.text("GPU_WORKER", "auto") == "auto" else env.boolean("GPU_WORKER", default=False),
+        torch_device=_torch_device(env.text("TORCH_DEVICE", "auto")),
         slide_roots=_slide_roots(env.text("SLIDE_ROOTS", "")),
         trust_user_header=env.boolean("TRUST_USER_HEADER", default=embedded and host in LOOPBACK),
         demo=env.boolean("DEMO", default=embedded),
@@ -223,6 +229,12 @@ def _url(env: Reader, name: str, schemes: tuple[str, ...]) -> str | None:
         raise BadSetting(name, value, str(error)) from None
     if parts.scheme not in schemes:
         raise BadSetting(name, value, f"must start with {' or '.join(s + '://' for s in schemes)}")
+    return value
+
+
+def _torch_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", value):
+        raise BadSetting("TORCH_DEVICE", value, "must be auto, cpu, cuda or cuda:N")
     return value
 
 

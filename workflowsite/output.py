@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class ShortName(logging.Formatter):
         return f"{record.name.rpartition('.')[2]:<9} | {record.getMessage()}"
 
 
-def begin(folder: Path, names: tuple[str, ...]) -> None:
+def begin(folder: Path, names: Iterable[str]) -> None:
     """Send the lines of these programs to standard output and to `folder`/<name>.log."""
     screen = logging.StreamHandler(sys.stdout)
     screen.setFormatter(ShortName())

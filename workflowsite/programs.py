@@ -30,9 +30,11 @@ class Program:
     stop: tuple[StopStep, ...]
 
 
-#: Workers hand in what they hold first, then nobody schedules, then nobody asks, and Redis goes last. The waits of
-#: `stop` add up to 14 s, within the 15 s that a stop may take.
-STOP_ORDER = ("worker", "scheduler", "web", "redis")
+#: Workers hand in what they hold first, all at once, then nobody schedules, then nobody asks, and Redis goes last. The longest
+#: waits of `stop` add up to 14 s, within the 15 s that a stop may take.
+STOP_ORDER = (("worker", "gpu"), ("scheduler",), ("web",), ("redis",))
+_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "workflowsite.celery", "worker", *_QUIET)
 MANAGE = (sys.executable, str(BASE_DIR / "manage.py"))
 
 
@@ -57,12 +59,14 @@ def scheduler_program() -> Program:
 
 def worker_program(env: Environment) -> Program:
     """The local Celery worker. SIGTERM lets the bundles in hand finish (a warm stop), SIGQUIT drops them (a cold one)."""
-    options = (
-        *("--pool", "prefork", "--concurrency", str(env.worker_processes), "--queues", "cpu", "--hostname", f"local-{env.port}@%h"),
-        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
-    )
-    command = (sys.executable, "-m", "celery", "--quiet", "-A", "workflowsite.celery", "worker", *options)
-    return Program("worker", command, (StopStep(signal.SIGTERM, 8), StopStep(signal.SIGQUIT, 1)))
+    options = ("--pool", "prefork", "--concurrency", str(env.worker_processes), "--queues", "cpu", "--hostname", f"local-{env.port}@%h")
+    return Program("worker", (*_CELERY, *options), (StopStep(signal.SIGTERM, 8), StopStep(signal.SIGQUIT, 1)))
+
+
+def gpu_worker_program(env: Environment) -> Program:
+    """The local worker of the queue gpu: one process, which holds the device. It ends between two bundles."""
+    options = ("--pool", "solo", "--queues", "gpu", "--hostname", f"gpu-{env.port}@%h")
+    return Program("gpu", (*_CELERY, *options), (StopStep(signal.SIGTERM, 9),))
 
 
 def child_environment(env: Environment, environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from scheduling.instanseg import devices
 from workflowsite import embedded_redis, output, programs
 from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
@@ -32,7 +33,7 @@ def run(env: Environment, reactor: Any) -> int:
     check_port(env)
     check_database(env)
     redis = None if env.redis_url_given else programs.redis_program(env)
-    output.begin(env.data_dir / "logs", STOP_ORDER)
+    output.begin(env.data_dir / "logs", [name for names in STOP_ORDER for name in names])
     session = Session(env, redis, lock, reactor)
     reactor.callWhenRunning(session.begin)
     reactor.run()
@@ -88,6 +89,11 @@ class Session:
         self._monitor.add(programs.web_program(self._env))
         self._monitor.add(programs.scheduler_program())
         self._monitor.add(programs.worker_program(self._env))
+        gpu = Deferred.fromCoroutine(self._add_gpu_worker())
+        if self._env.gpu_worker:
+            await gpu
+        else:
+            gpu.addErrback(self._failed)
         await self._until_ready()
         self._say(f"Ready: http://{self._env.display_host}:{self._env.port}/ui")
 
@@ -111,6 +117,31 @@ class Session:
         )
         if self._env.demo:
             await self._step("demo", *MANAGE, "demo")
+
+    async def _add_gpu_worker(self) -> None:
+        """The worker of the queue gpu, where it is wanted. Loading torch takes seconds: Ready waits for it only where there must be one.
+
+        Raises CannotStart when there must be one and torch has no device.
+        """
+        device, is_wanted = self._env.torch_device, self._env.gpu_worker
+        if is_wanted is None:
+            is_wanted = device != "cpu" and devices.has_torch()
+        if not is_wanted:
+            return
+        if device != "cpu" and not await self._sees(device):
+            return
+        if not self._is_stopping:
+            self._monitor.add(programs.gpu_worker_program(self._env))
+
+    async def _sees(self, device: str) -> bool:
+        """Whether torch sees the device; logs/device.log says why not. Raises CannotStart when it must."""
+        try:
+            await self._step("device", sys.executable, "-m", "scheduling.instanseg.devices", device)
+        except CannotStart as error:
+            if self._env.gpu_worker:
+                raise CannotStart(f"GPU_WORKER='1': {error}") from error
+            return False
+        return True
 
     def _step(self, name: str, *command: str) -> Deferred[None]:
         step = Step(name, command, self._environ, self._env.data_dir / "logs", self._lock)
@@ -163,8 +194,8 @@ class Session:
     async def _stop_all(self) -> None:
         for step in self._steps:
             await step.stop()
-        for name in STOP_ORDER:
-            await self._monitor.remove(name)
+        for names in STOP_ORDER:
+            await gatherResults([self._monitor.remove(name) for name in names])
         self._monitor.stopService()
 
     @staticmethod

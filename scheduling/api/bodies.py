@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from scheduling.api.serializers import ObjectField
+from scheduling.api.serializers import DEVICES, ObjectField
 from scheduling.states import JobState, WorkflowStatus
 
 
@@ -69,6 +68,7 @@ class JobBody(Body):
     timeout_s = serializers.FloatField(allow_null=True, help_text="Seconds that it may be running in one attempt; null: no limit.")
     region = GeometryField(allow_null=True, help_text="Polygon or MultiPolygon to which the job is limited; null: the whole slide.")
     annotation = serializers.UUIDField(allow_null=True, help_text="The annotation that is its mask.")
+    requires = serializers.ChoiceField(choices=DEVICES, help_text="The kind of worker that computes it.")
     tiles_per_s = serializers.FloatField(allow_null=True, help_text="Measured over about 15 s while it runs; null when it was not yet.")
     estimated_end = serializers.DateTimeField(allow_null=True, help_text="Of a running job's last tile; null when not known.")
 
@@ -311,82 +311,3 @@ class CellTilesBody(Body):
     )
     classes = CellClassBody(many=True)
     overlay = OverlayBody()
-
-
-class JobTypeBody(Body):
-    """A kind of job."""
-
-    name = serializers.CharField()
-    title = serializers.CharField()
-    description = serializers.CharField()
-    parameters = ObjectField(help_text="A JSON schema.")
-
-
-class ActiveUserBody(Body):
-    """A user who holds a slot."""
-
-    user_id = serializers.CharField(allow_null=True, help_text="Null for other users.")
-    since = serializers.DateTimeField()
-    disk_bytes = serializers.IntegerField(allow_null=True, help_text="Of the user's files; null except for staff.")
-    running = serializers.IntegerField()
-    waiting = serializers.IntegerField()
-
-
-class WaitingUserBody(Body):
-    """A user who waits for a slot."""
-
-    user_id = serializers.CharField(allow_null=True, help_text="Null for other users.")
-    position = serializers.IntegerField()
-    since = serializers.DateTimeField()
-    jobs = serializers.IntegerField()
-    estimated_start = serializers.DateTimeField(allow_null=True, help_text="When a slot will probably come free; null when not known.")
-    disk_bytes = serializers.IntegerField(allow_null=True, help_text="Of the user's files; null except for staff.")
-
-
-class DiskUseBody(Body):
-    """What a user's files take: results and kept tiles of jobs, and uploaded slides."""
-
-    user_id = serializers.CharField()
-    bytes = serializers.IntegerField()
-
-
-class WorkerBody(Body):
-    """A worker."""
-
-    name = serializers.CharField()
-    queues = serializers.ListField(child=serializers.CharField())
-    processes = serializers.IntegerField()
-    state = serializers.CharField()
-    heartbeat = serializers.DateTimeField()
-    version = serializers.CharField(allow_blank=True, help_text="Of its code; one whose state is `other version` gets no work.")
-    bundles = serializers.IntegerField(help_text="Bundles of tiles received and not yet ended.")
-
-
-class QueueBody(Body):
-    """Who is active, who waits, and the workers."""
-
-    active = ActiveUserBody(many=True)
-    waiting = WaitingUserBody(many=True)
-    max_concurrent_users = serializers.IntegerField()
-    workers = WorkerBody(many=True)
-    draining = serializers.BooleanField(help_text="Nothing is started; what runs comes to its next bundle border.")
-    disk = DiskUseBody(many=True, allow_null=True, help_text="All users with files, the largest first; null except for staff.")
-
-
-class HealthBody(Body):
-    """The web process lives."""
-
-    status = serializers.CharField()
-
-
-@extend_schema_field(OpenApiTypes.OBJECT)
-class ChecksField(ObjectField):
-    """Each part the service needs, "ok" or "down"."""
-
-
-class ReadyBody(Body):
-    """Whether work can be done."""
-
-    status = serializers.CharField()
-    checks = ChecksField()
-    down = serializers.ListField(child=serializers.CharField())

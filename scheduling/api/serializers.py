@@ -21,6 +21,8 @@ from scheduling.states import BranchScope, OnFailure, WorkflowStatus
 
 MAX_JOBS = 1000
 MAX_TIMEOUT_S = 30 * 86_400
+#: What a job may require.
+DEVICES = ("cpu", "gpu")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _NUL = "\0"
 
@@ -182,6 +184,11 @@ class JobSerializer(StrictSerializer):
         help_text="Ids of jobs of this workflow that must have succeeded before this one starts; it gets their artifacts.",
     )
     cache = FlagField(required=False, help_text="In place of the workflow's `cache`.")
+    requires = ChoiceField(
+        required=False,
+        choices=DEVICES,
+        help_text="The kind of worker that computes it, cpu if left out; gpu for job types that can use one.",
+    )
     timeout_s = NumberField(
         required=False,
         allow_null=True,

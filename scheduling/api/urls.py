@@ -14,7 +14,7 @@ from scheduling.api.views.documents import RedocView, SchemaView, SwaggerView
 from scheduling.api.views.overlays import CellTileViewSet
 from scheduling.api.views.roots import SlideRootViewSet
 from scheduling.api.views.slides import SlideViewSet
-from scheduling.api.views.system import HealthView, JobTypeViewSet, MetricsView, MissingView, QueueViewSet, ReadyView
+from scheduling.api.views.system import HealthView, JobTypeViewSet, MetricsView, MissingView, ModelViewSet, QueueViewSet, ReadyView
 from scheduling.api.views.workflows import JobViewSet, WorkflowViewSet
 
 
@@ -72,11 +72,12 @@ urlpatterns = [
     path("slide-root/<name:root>", SlideRootViewSet.as_view({"get": "retrieve"}), name="slide-root"),
     path("queue", QueueViewSet.as_view({"get": "retrieve"}), name="queue"),
     path("job-types", JobTypeViewSet.as_view({"get": "list"}), name="job-types"),
+    path("model", ModelViewSet.as_view({"get": "list"}), name="models"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SwaggerView.as_view(), name="docs"),
     path("redoc", RedocView.as_view(), name="redoc"),
-    re_path(r"^(?:workflow|slide|slide-root|queue|job-types|healthz|readyz|metrics|schema|docs|redoc)/", MissingView.as_view()),
+    re_path(r"^(?:workflow|slide|slide-root|queue|job-types|model|healthz|readyz|metrics|schema|docs|redoc)/", MissingView.as_view()),
 ]

@@ -26,6 +26,15 @@ class JobFailed(Exception):
     """Raised by a job type to fail its job at once with a message for the user; a retry of the tile would not help."""
 
 
+class BadParameter(Exception):
+    """Raised by `JobType.settled` for a parameter that fits the schema and still cannot be used here."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        #: Of the parameter.
+        self.name = name
+
+
 class TileFailed(Exception):
     """Raised by `process` when one tile of a batch failed; any other exception blames the first tile not yet yielded."""
 
@@ -101,6 +110,8 @@ class JobSpec:
     keeps_tiles: bool = False
     #: Whose results answer this job without any work, if they are still whole.
     reuse: ReuseRef | None = None
+    #: The kind of device that it computes on, a name of its type's `devices`: "cpu" or "gpu".
+    device: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
@@ -129,6 +140,8 @@ class WorkerSettings:
     slide_roots: Mapping[str, Path] = field(default_factory=dict)
     #: SIMULATED_SECONDS_PER_TILE; None = the simulated types' own times.
     simulated_seconds_per_tile: float | None = None
+    #: TORCH_DEVICE: "auto", "cpu", "cuda" or "cuda:N".
+    torch_device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +186,13 @@ class JobContext:
         if self.spec.slide is None:
             raise JobFailed("This job has no slide.")
         return located(self.settings.data_dir, self.settings.slide_roots, self.spec.slide.root, self.spec.slide.path)
+
+    @property
+    def torch_device(self) -> str:
+        """Where torch computes this job: "cpu", or for a job that requires a gpu what its worker has, "cuda" unless TORCH_DEVICE says otherwise."""
+        if self.spec.device == "cpu":
+            return "cpu"
+        return "cuda" if self.settings.torch_device == "auto" else self.settings.torch_device
 
     def input_artifact(self, job_type: str, name: str) -> Path | None:
         """Artifact `name` of the input job of that type; None when there is no such input."""
@@ -231,9 +251,20 @@ class JobType(ABC):
     #: What a job may be limited by: "region", "annotation". A type that does not name it would ignore it, so it is refused.
     limits: ClassVar[tuple[str, ...]] = ()
 
+    #: Kinds of device that a job may require, each the name of a queue; "cpu" is what a job gets that requires nothing.
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
     #: Seconds that planning, and one step of finishing, take at most when all is well; ten times that is taken for stuck.
     plan_s: ClassVar[float] = 1.0
     step_s: ClassVar[float] = 1.0
+
+    @classmethod
+    def settled(cls, parameters: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+        """What is stored of the valid parameters of a new job on a slide: what must not change later is chosen here.
+
+        Settled parameters, given again, settle to themselves as long as they can be used. Raises BadParameter.
+        """
+        return parameters
 
     @abstractmethod
     def plan(self, context: JobContext) -> Plan:

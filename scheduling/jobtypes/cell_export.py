@@ -11,23 +11,25 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from scheduling.jobtypes.base import JobContext, Step
+from scheduling.jobtypes.cell_totals import Totals, noted
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.reading import reader_of
+from scheduling.jobtypes.shown import SETTLED
 from scheduling.slides import geojson, seams, tables
-from scheduling.slides.cells import SCHEMA, decode, encode
+from scheduling.slides.cell_table import CellTable, kind_of
+from scheduling.slides.cells import decode, encode
 from scheduling.slides.pyramid import from_png
-from scheduling.slides.seams import Rival, conflicts, settled
+from scheduling.slides.seams import Competing, Rival, competing, conflicts, settled_rows
 from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
 from scheduling.slides.tissue_outlines import tissue_polygons
 
@@ -80,9 +82,9 @@ class Export:
             self._write_mask,
         ]
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> Totals:
         """Number of cells, and sums over them, of all blocks."""
-        return self._noted(len(self.blocks) - 1)
+        return Totals.of([self._noted(block) for block in range(len(self.blocks))], self.kind)
 
     def publish(self) -> None:
         """Move the joined files to the artifacts."""
@@ -92,9 +94,9 @@ class Export:
     def cells(self, block: int) -> pa.Table:
         """The cells of a block by y and x of their centroids, which no grid can change."""
         box, side = self.blocks[block], self.layout.downsample
-        parts = [SCHEMA.empty_table()]
+        parts = [self.kind.schema.empty_table()]
         for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
-            cells = settled(decode(self.context.tiles.read(tile)), self._lost.get(tile, ()))
+            cells = self._read(tile)
             x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
             inside = (x >= box.left * side) & (x < box.right * side) & (y >= box.top * side) & (y < box.bottom * side)
             parts.append(cells.filter(pa.array(inside)))
@@ -102,8 +104,27 @@ class Export:
         return found.take(pa.array(np.lexsort([np.asarray(found[name]) for name in ("area_um2", "centroid_x_px", "centroid_y_px")])))
 
     @cached_property
-    def _lost(self) -> dict[int, list[int]]:
-        return seams.from_json(self.context.tiles.read_part("seams"))
+    def kind(self) -> CellTable:
+        """What the cells have, by the first tile; all tiles of a job are alike."""
+        return kind_of(decode(self.context.tiles.read(0)))
+
+    @cached_property
+    def _read(self) -> Callable[[int], pa.Table]:
+        """The cells of a tile that are in the result. Blocks in a row ask for the same few tiles."""
+        return lru_cache(maxsize=4)(self._settled)
+
+    @cached_property
+    def _competing(self) -> Callable[[int], Competing]:
+        """What of a tile competes; a tile is asked for by its neighbours in this row and the next one."""
+        return lru_cache(maxsize=2 * self.layout.grid.columns)(lambda tile: competing(decode(self.context.tiles.read(tile)), tile))
+
+    def _settled(self, tile: int) -> pa.Table:
+        cells = decode(self.context.tiles.read(tile))
+        return cells.take(pa.array(settled_rows(cells, self._exceptions.get(tile, ()))))
+
+    @cached_property
+    def _exceptions(self) -> seams.Exceptions:
+        return seams.from_json(self.context.tiles.read_part(SETTLED))
 
     @cached_property
     def _tile_of_core(self) -> dict[int, int]:
@@ -115,18 +136,19 @@ class Export:
 
     def _write_conflicts(self, tile: int) -> None:
         """Note what of a tile competes with neighbours that come after it."""
-        grid, tiles = self.layout.grid, self.context.tiles
-        near = grid.core(self.layout.cores[tile]).dilated(GUARD_PX)
-        cells = decode(tiles.read(tile))
+        near = self.layout.grid.core(self.layout.cores[tile]).dilated(GUARD_PX)
         after = [other for other in self._tiles_meeting(near) if other > tile]
-        pairs = [pair for other in after for pair in conflicts(cells, tile, decode(tiles.read(other)), other)]
-        self.context.put_part(_part("conflicts", tile), orjson.dumps([[tuple(one), tuple(other)] for one, other in pairs]))
+        pairs = [pair for other in after for pair in conflicts(self._competing(tile), self._competing(other))]
+        noted = {"pairs": [[tuple(one), tuple(other)] for one, other in pairs], "guards": seams.guards(self._competing(tile))}
+        self.context.put_part(_part("conflicts", tile), orjson.dumps(noted))
 
     def _settle(self) -> None:
-        """Publish which rows are not taken, so that the viewer shows the same cells."""
-        paths = (self.context.part_path(_part("conflicts", tile)) for tile in range(len(self.layout.cores)))
-        pairs = ((Rival(*one), Rival(*other)) for path in paths for one, other in orjson.loads(path.read_bytes()))
-        self.context.tiles.publish_part("seams", seams.to_json(seams.dropped(pairs)))
+        """Publish which rows are taken, so that the viewer shows the same cells."""
+        paths = [self.context.part_path(_part("conflicts", tile)) for tile in range(len(self.layout.cores))]
+        noted = [orjson.loads(path.read_bytes()) for path in paths]
+        lost = seams.dropped((Rival(*one), Rival(*other)) for note in noted for one, other in note["pairs"])
+        found = seams.exceptions(lost, {tile: note["guards"] for tile, note in enumerate(noted)})
+        self.context.tiles.publish_part(SETTLED, seams.to_json(found))
 
     def _write_block(self, block: int) -> None:
         cells, before = self.cells(block), self._noted(block - 1)
@@ -139,22 +161,14 @@ class Export:
             ("cells.geojson.gz", deflated(features) if features else b""),
             ("cells.csv", tables.csv_rows(cells, first_id, header=block == 0)),
             ("cells", encode(cells)),
-            ("totals", orjson.dumps(_added(before, cells, features))),
+            ("totals", orjson.dumps(_added(before, len(cells), features) | noted(cells))),
         ):
             self.context.put_part(_part(name, block), data)
 
     def _noted(self, block: int) -> dict[str, Any]:
-        """Totals up to and with a block."""
+        """Of a block: what has been written up to and with it, and the areas of its own cells."""
         if block < 0:
-            return {
-                "cells": 0,
-                "area_um2": 0.0,
-                "area_um2_squared": 0.0,
-                "areas": {},
-                "hematoxylin_od": 0.0,
-                "bytes": len(geojson.HEAD),
-                "crc": zlib.crc32(geojson.HEAD),
-            }
+            return {"cells": 0, "bytes": len(geojson.HEAD), "crc": zlib.crc32(geojson.HEAD)}
         noted: dict[str, Any] = orjson.loads(self.context.part_path(_part("totals", block)).read_bytes())
         return noted
 
@@ -168,7 +182,7 @@ class Export:
 
     def _join_gzip(self) -> None:
         """One gzip member (RFC 1952) without a time, from deflated blocks that end at a byte."""
-        totals = self.totals()
+        totals = self._noted(len(self.blocks) - 1)
         crc = zlib.crc32(geojson.TAIL, int(totals["crc"]))
         length = (int(totals["bytes"]) + len(geojson.TAIL)) & 0xFFFFFFFF
         head = _GZIP_HEAD + deflated(geojson.HEAD)
@@ -185,62 +199,20 @@ class Export:
 
     def _write_parquet(self) -> None:
         with self.context.write_part("cells.parquet") as target:
-            tables.write_parquet(target, self._all_cells())
+            tables.write_parquet(target, self._all_cells(), self.kind)
 
     def _all_cells(self) -> Iterator[pa.Table]:
         """The blocks as their steps have put them together."""
         return (decode(self.context.part_path(_part("cells", block)).read_bytes()) for block in range(len(self.blocks)))
 
 
-def figures(totals: dict[str, Any], tissue_mm2: float) -> dict[str, Any]:
-    """Counts, areas and densities for the summary."""
-    cells = int(totals["cells"])
-    mean = totals["area_um2"] / cells if cells else None
-    variance = totals["area_um2_squared"] / cells - mean**2 if mean is not None else None
-    rounded: Callable[[float | None], float | None] = lambda value: None if value is None else round(value, 4)  # noqa: E731
+def _added(before: dict[str, Any], cells: int, features: bytes) -> dict[str, Any]:
+    """What has been written, with one block more."""
     return {
-        "cells": cells,
-        "tissue_area_mm2": round(tissue_mm2, 6),
-        "cells_per_mm2": rounded(cells / tissue_mm2 if tissue_mm2 else None),
-        "nuclear_area_um2": {
-            "total": round(totals["area_um2"], 4),
-            "mean": rounded(mean),
-            "sd": rounded(max(0.0, variance) ** 0.5 if variance is not None else None),
-            **_quantiles(totals["areas"]),
-        },
-        "hematoxylin_od_mean": rounded(totals["hematoxylin_od"] / cells if cells else None),
-    }
-
-
-def _added(before: dict[str, Any], cells: pa.Table, features: bytes) -> dict[str, Any]:
-    areas, stained = (np.asarray(cells[name]) for name in ("area_um2", "hematoxylin_od_mean"))
-    return {
-        "cells": before["cells"] + len(cells),
-        "area_um2": before["area_um2"] + float(areas.sum()),
-        "areas": _counted(before["areas"], areas),
-        "area_um2_squared": before["area_um2_squared"] + float((areas**2).sum()),
-        "hematoxylin_od": before["hematoxylin_od"] + float(stained.sum()),
+        "cells": before["cells"] + cells,
         "bytes": before["bytes"] + len(features),
         "crc": zlib.crc32(features, int(before["crc"])),
     }
-
-
-def _counted(before: dict[str, int], areas: npt.NDArray[np.float64]) -> dict[str, int]:
-    """How many cells have each area; there are few different ones, as they are whole numbers of pixels."""
-    counts = dict(before)
-    for area, count in zip(*np.unique(areas, return_counts=True), strict=True):
-        counts[repr(float(area))] = counts.get(repr(float(area)), 0) + int(count)
-    return counts
-
-
-def _quantiles(counts: dict[str, int]) -> dict[str, float | None]:
-    """Least, quartiles and most: the smallest area that at least that part of the cells does not exceed."""
-    names = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
-    if not counts:
-        return dict.fromkeys(names)
-    values = np.array(sorted(map(float, counts)))
-    reached = np.cumsum([counts[repr(float(value))] for value in values])
-    return {name: float(values[np.searchsorted(reached, max(1, part * reached[-1]))]) for name, part in names.items()}
 
 
 def deflated(data: bytes, *, is_last: bool = False) -> bytes:

@@ -1,36 +1,164 @@
-"""INSTANSEG_WSI on a slide. It needs a trained model, which this version cannot install yet, and says so."""
+"""INSTANSEG_WSI on a slide: an installed InstanSeg model over the tissue, tile by tile, called directly.
+
+Windows of one size begin at multiples of the model's stride on one global grid, and colours are normalised once for the whole
+slide: two windows that see the same nucleus then give it the same pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from scheduling.jobtypes.base import JobContext, JobFailed, JobType, Plan, Step
+import numpy as np
+
+from scheduling.instanseg.devices import NO_TORCH, has_torch
+from scheduling.instanseg.facts import CELLS, ModelFacts, ModelUnusable
+from scheduling.instanseg.normalisation import Normalisation, histograms, of_histograms
+from scheduling.instanseg.objects import whole_objects
+from scheduling.instanseg.store import ModelStore
+from scheduling.jobtypes.base import JobContext, JobFailed, Plan
+from scheduling.jobtypes.instanseg_wsi_schema import PARAMETERS, settled_model
+from scheduling.jobtypes.layout import Geometry, Layout
+from scheduling.jobtypes.masks import Mask
+from scheduling.jobtypes.parameters import slide_of
+from scheduling.jobtypes.segmentation import Segmentation
+from scheduling.slides.calibration import calibrate, sampled
+from scheduling.slides.cells import Detected
+from scheduling.slides.contours import Labels, first_pixels
+from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.nuclei import only
+from scheduling.slides.stain import Stains, densities
+from scheduling.slides.tiling import model_downsample
+
+if TYPE_CHECKING:
+    from scheduling.instanseg.network import Network
 
 NO_MODEL = (
     "INSTANSEG_WSI needs a trained InstanSeg model, and none is installed on this server. "
     "Use SEGMENT_CELLS for classical nucleus segmentation of H&E slides."
 )
+#: Of InstanSeg's own UNet: what lies further away has no part in the output (measured).
+_HALO_PX = 96
+#: Windows over the tissue from which the normalisation is taken.
+_SAMPLES = 64
+#: A slide whose pixels are larger than this many of the model's has lost what the model looks for.
+_COARSEST = 1.6
+#: Ratio of the sizes of a pixel read and one of the model's within which nothing is said.
+_USUAL = (0.9, 1.1)
+#: Parameters that are arguments of the model's own forward.
+_SETTINGS = ("mask_threshold", "seed_threshold", "peak_distance", "overlap_threshold")
 
 
-class InstansegWsi(JobType):
-    """InstanSeg over a whole slide; refuses as long as no model is installed."""
+class InstansegWsi(Segmentation):
+    """Nuclei, and whole cells where the model knows them, by InstanSeg."""
 
     name: ClassVar[str] = "INSTANSEG_WSI"
     title: ClassVar[str] = "InstanSeg"
-    description: ClassVar[str] = "InstanSeg over the whole slide. On a slide it fails with a message until a model is installed."
-    version: ClassVar[str] = "0"
-    parameters: ClassVar[dict[str, Any]] = {"type": "object", "additionalProperties": False, "properties": {}}
-    consumes: ClassVar[tuple[str, ...]] = ("TISSUE_MASK",)
+    description: ClassVar[str] = (
+        "InstanSeg over the whole slide, with a model that is installed on this server: nuclei, and whole cells where the model outlines them, "
+        "with measurements; exports for QuPath, CSV and Parquet. Uses the tissue mask before it in its branch, else makes its own."
+    )
+    version: ClassVar[str] = "1"
+    parameters: ClassVar[dict[str, Any]] = PARAMETERS
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
+    #: The network over a window of 1024 pixels on one core.
+    tile_s: ClassVar[float] = 5.0
+    plan_s: ClassVar[float] = 120.0
+
+    @classmethod
+    def settled(cls, parameters: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+        """With the model that is meant now: one that gets the same name later is not this job's."""
+        return settled_model(parameters, data_dir)
 
     def plan(self, context: JobContext) -> Plan:
-        """Raises JobFailed: no model is installed."""
-        raise JobFailed(NO_MODEL)
+        """As every segmentation. Raises JobFailed also when the model or torch is not there."""
+        _facts(context)
+        if not has_torch():
+            raise JobFailed(f"This worker cannot run InstanSeg: {NO_TORCH}")
+        return super().plan(context)
 
-    def process(self, context: JobContext, tiles: Sequence[int]) -> Iterable[tuple[int, bytes]]:
-        """Raises JobFailed: no model is installed."""
-        raise JobFailed(NO_MODEL)
+    def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
+        """Cores and halos of whole strides of the model."""
+        facts, mpp = _facts(context), slide_of(context).mpp
+        downsample = model_downsample(mpp, facts.pixel_size_um)
+        if mpp * downsample > _COARSEST * facts.pixel_size_um:
+            raise JobFailed(f"The slide has {mpp:g} microns per pixel; the model {facts.name} needs about {facts.pixel_size_um:g}.")
+        if parameters["max_area_um2"] <= parameters["min_area_um2"]:
+            raise JobFailed("max_area_um2 must be larger than min_area_um2.")
+        core_px, halo_px = (_strides(size, facts) for size in (parameters["tile_px"], max(_HALO_PX, facts.reach_px)))
+        return Geometry(downsample=downsample, core_px=core_px, halo_px=halo_px)
 
-    def finish(self, context: JobContext) -> Sequence[Step]:
-        """Raises JobFailed: no model is installed."""
+    def constants(
+        self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]
+    ) -> tuple[Stains, dict[str, Any]]:
+        """Stain vectors, and what becomes 0 and 1 of each channel."""
+        facts, ratio = _facts(context), mask.downsample / geometry.downsample
+        windows = sampled(reader, mask.pixels, ratio, geometry.downsample, _SAMPLES)
+        norm = of_histograms(sum((histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
+        model = {"name": facts.name, "hash": facts.sha256, "pixel_size_um": facts.pixel_size_um, "outputs": list(facts.outputs)}
+        mpp = slide_of(context).mpp * geometry.downsample
+        stains = calibrate(reader, mask.pixels, ratio, geometry.downsample, mpp, estimate_stains=True).stains
+        classes = ["Cell"] if CELLS in facts.outputs else ["Nucleus"]
+        return stains, {"normalisation": asdict(norm), "model": model, "classes": classes}
+
+    def detect(
+        self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
+    ) -> Iterator[tuple[int, Detected]]:
+        """What the model outlines."""
+        network, norm = _network(context), Normalisation.from_json(layout.constants["normalisation"])
+        settings = {name: parameters[name] for name in _SETTINGS if parameters[name] is not None}
+        limits_px = [parameters[name] / (slide_of(context).mpp * layout.downsample) ** 2 for name in ("min_area_um2", "max_area_um2")]
+        for tile, rgb in windows:
+            nuclei, cells, count = _within(*whole_objects(*network.labels(rgb, norm, settings)), *limits_px)
+            yield tile, Detected(nuclei=nuclei, cells=cells, count=count, stained=densities(rgb, layout.stains))
+
+    def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The model, and what its windows were normalised and measured with."""
+        fixed = {"normalisation": layout.constants["normalisation"], "stains": vars(layout.stains)}
+        return {"method": {"name": "InstanSeg", "calibration": fixed}, "model": layout.constants["model"]}
+
+    def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:
+        """Pixels that are not quite the model's."""
+        wanted = layout.constants["model"]["pixel_size_um"]
+        if _USUAL[0] <= mpp / wanted <= _USUAL[1]:
+            return ()
+        return (f"The slide is read at {mpp:.3g} microns per pixel; the model was trained at {wanted:g}.",)
+
+
+def _facts(context: JobContext) -> ModelFacts:
+    """The model that the job got when it was submitted. Raises JobFailed when it got none, or it was removed since."""
+    sha256 = context.spec.parameters.get("model_sha256")
+    if sha256 is None:
         raise JobFailed(NO_MODEL)
+    facts = ModelStore(context.settings.data_dir).find(sha256)
+    if facts is None:
+        raise JobFailed(f"The model {context.spec.parameters.get('model') or sha256} is not installed any more; install it again.")
+    return facts
+
+
+def _network(context: JobContext) -> Network:
+    """This process's copy of the model. Raises JobFailed."""
+    from scheduling.instanseg.network import network_of  # noqa: PLC0415  (loads torch, which the web process does without)
+
+    facts = _facts(context)
+    try:
+        return network_of(ModelStore(context.settings.data_dir).path(facts.sha256), facts, context.torch_device)
+    except ModelUnusable as error:
+        raise JobFailed(str(error)) from error
+
+
+def _strides(size: int, facts: ModelFacts) -> int:
+    """The next multiple of the model's stride."""
+    return -(-size // facts.stride_px) * facts.stride_px
+
+
+def _within(nuclei: Labels, cells: Labels | None, count: int, least_px: float, most_px: float) -> tuple[Labels, Labels | None, int]:
+    """Only the objects whose nucleus has a permitted area, renumbered from 1; a cell without a nucleus stays."""
+    areas = first_pixels(nuclei, count)[1]
+    keep = (areas >= least_px) & (areas <= most_px)
+    if cells is None:
+        return *only(nuclei, keep)[:1], None, int(keep[1:].sum())
+    keep |= (areas == 0) & (first_pixels(cells, count)[1] > 0)
+    return only(nuclei, keep)[0], only(cells, keep)[0], int(keep[1:].sum())

@@ -53,7 +53,7 @@ class SegmentCells(Segmentation):
         return Geometry(downsample=downsample, core_px=parameters["tile_px"], halo_px=max(parameters["halo_px"], needed))
 
     def constants(
-        self, reader: SlideReader, mask: Mask, geometry: Geometry, mpp: float, parameters: dict[str, Any]
+        self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]
     ) -> tuple[Stains, dict[str, Any]]:
         """Background, stain vectors and thresholds."""
         found = calibrate(
@@ -61,7 +61,7 @@ class SegmentCells(Segmentation):
             mask.pixels,
             mask.downsample / geometry.downsample,
             geometry.downsample,
-            mpp,
+            slide_of(context).mpp * geometry.downsample,
             estimate_stains=parameters["stain_vectors"] == "estimated",
             threshold_od=parameters["threshold_od"],
         )

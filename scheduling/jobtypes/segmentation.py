@@ -46,6 +46,8 @@ class Segmentation(JobType):
     #: The cells of a whole slide joined to one file.
     step_s: ClassVar[float] = 30.0
     limits: ClassVar[tuple[str, ...]] = ("region", "annotation")
+    #: Seconds for a tile, about.
+    tile_s: ClassVar[float] = 0.2
     #: Moves the tile grid, which must not change the artifacts; for tests.
     grid_offset: ClassVar[tuple[int, int]] = (0, 0)
 
@@ -57,9 +59,9 @@ class Segmentation(JobType):
 
     @abstractmethod
     def constants(
-        self, reader: SlideReader, mask: Mask, geometry: Geometry, mpp: float, parameters: dict[str, Any]
+        self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]
     ) -> tuple[Stains, dict[str, Any]]:
-        """What is fixed once for the slide: its stains, and plain JSON of the job type's own. `mpp` is of a model pixel."""
+        """What is fixed once for the slide: its stains, and plain JSON of the job type's own; `mask` is that of the whole slide."""
 
     @abstractmethod
     def detect(
@@ -84,7 +86,7 @@ class Segmentation(JobType):
         except FileNotFoundError:
             self._publish_layout(context)
             layout = self.layout(context)
-        return Plan(tiles_total=len(layout.cores), seconds_per_tile=0.2, warnings=layout.warnings)
+        return Plan(tiles_total=len(layout.cores), seconds_per_tile=self.tile_s, warnings=layout.warnings)
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
@@ -123,7 +125,7 @@ class Segmentation(JobType):
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=made.downsample, warnings=made.warnings)
         grid = Grid.for_slide(reader.width, reader.height, geometry.downsample, geometry.core_px, geometry.halo_px, self.grid_offset)
         whole = mask if made.whole is None else replace(mask, pixels=made.whole)
-        stains, constants = self.constants(reader, whole, geometry, mpp * geometry.downsample, parameters)
+        stains, constants = self.constants(context, reader, whole, geometry, parameters)
         layout = Layout(
             grid=grid,
             cores=tuple(grid.meeting(mask.within(limit_of(context, reader)), mask.downsample / geometry.downsample)),
@@ -140,11 +142,11 @@ class Segmentation(JobType):
         parameters = filled(self.parameters, context.spec.parameters)
         mask = Mask(pixels=from_png(context.tiles.read_part("mask.png")), downsample=layout.mask_downsample)
         tissue_mm2, totals = mask.area_mm2(slide.mpp, limit_of(context, reader_of(context))), export.totals()
-        doubts = _doubts(int(totals["cells"]), tissue_mm2)
+        doubts = _doubts(totals.cells, tissue_mm2)
         context.warnings.extend(doubts)
         summary = {
             **provenance(self, context, parameters),
-            **cell_export.figures(totals, tissue_mm2),
+            **totals.figures(tissue_mm2),
             **self.described(layout, parameters),
             "mpp": slide.mpp * layout.downsample,
             "tiles": {

@@ -1,7 +1,8 @@
 """The finished tiles of a segmentation as the viewer shows them: cells, vector tiles, counts. Works while the job runs.
 
 A worker puts the counts of a tile into the head of its record, so that an overview reads a few hundred bytes of it and
-nothing is decoded; finishing gathers the counts of many tiles into one part.
+nothing is decoded; finishing gathers the counts of many tiles into one part. Until the seams are settled a tile shows its own
+cells; afterwards the same rows as the artifacts have, which nearly always are these.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +24,14 @@ from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
 from scheduling.slides import density, vectortiles
 from scheduling.slides.cells import decode
 from scheduling.slides.density import Counts
-from scheduling.slides.showing import centroids_of, classes_of, shown_rows, vector_tile
+from scheduling.slides.seams import Exceptions, from_json, settled_rows
+from scheduling.slides.showing import centroids_of, classes_of, vector_tile
 from scheduling.slides.tiling import Box
 
 #: The key in the head of a record.
 DENSITY = b"density"
+#: The part of the tile folder that says which rows are in the result.
+SETTLED = "settled"
 TILES_A_PART = 250
 #: Enough for the schema and the counts of a dense tile; a head that is longer is read once more.
 _HEAD_BYTES = 6144
@@ -69,18 +74,26 @@ class ShownTiles:
         return [(left, top) for left, top in core_boxes(self.layout)[:, :2].tolist()]
 
     @cached_property
+    def exceptions(self) -> Exceptions:
+        """Rows that are shown, or not, against the rule: none until the seams are settled."""
+        try:
+            return settled_parts(self.tiles.path)
+        except MissingTile:
+            return {}
+
+    @cached_property
     def side(self) -> int:
         """Bins along a side of a core."""
         return density.bins_a_side(self.layout.grid.core_px * self.layout.downsample, self.mpp)
 
     def metadata(self, cells: pa.Table, tile: int) -> dict[str, bytes]:
         """What goes into the head of a tile's record."""
-        counts, core = self._counted(_taken(cells, shown_rows(cells)), tile), core_box(self.layout, tile)
+        counts, core = self._counted(_taken(cells, settled_rows(cells)), tile), core_box(self.layout, tile)
         return {DENSITY.decode(): density.to_bytes(counts, (core.left, core.top))}
 
     def rows(self, cells: pa.Table, tile: int) -> npt.NDArray[np.int64]:
         """Rows of the tile's table to show, ascending."""
-        return shown_rows(cells)
+        return settled_rows(cells, self.exceptions.get(tile, ()))
 
     def cells(self, tiles: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
         """(tile, the cells of it that are shown) of those tiles, ascending, that are there and whole."""
@@ -127,13 +140,13 @@ class ShownTiles:
         return found
 
     def _counts_of_heads(self, tiles: Sequence[int]) -> Iterator[tuple[int, Counts]]:
-        without = []
-        for tile, head in self.tiles.heads(tiles, _HEAD_BYTES):
+        without = [tile for tile in tiles if tile in self.exceptions]
+        for tile, head in self.tiles.heads([tile for tile in tiles if tile not in self.exceptions], _HEAD_BYTES):
             try:
                 yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], self._corners[tile], self.side)
             except (ValueError, KeyError, pa.ArrowException):
                 without.append(tile)
-        yield from ((tile, self._counted(cells, tile)) for tile, cells in self.cells(without))
+        yield from ((tile, self._counted(cells, tile)) for tile, cells in self.cells(sorted(without)))
 
     def _counted(self, cells: pa.Table, tile: int) -> Counts:
         return density.counted(*centroids_of(cells), classes_of(cells), core_box(self.layout, tile), self.side)
@@ -143,6 +156,12 @@ class ShownTiles:
         if size + _STREAM.size > len(head) >= _HEAD_BYTES:
             head = next((data for _, data in self.tiles.heads([tile], size + _STREAM.size)), b"")
         return dict(pa.ipc.read_schema(pa.py_buffer(head)).metadata or {})
+
+
+@lru_cache(maxsize=32)
+def settled_parts(path: Path) -> Exceptions:
+    """What was published once does not change. Raises MissingTile."""
+    return from_json(TileFolder(path).read_part(SETTLED))
 
 
 def _taken(cells: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,10 @@ class Overlay:
     #: (tiles, 4): left, top, right, bottom of each core in full-resolution pixels.
     boxes: Ints
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Names the work and the way it is drawn; what was kept under another one is of no use."""
-        said = f"{self.job.digest}/{overlay.STYLE}/{vectortiles.VERSION}"
+        """Names the work, the way it is drawn, and how its seams were settled; what was kept under another one is of no use."""
+        said = f"{self.job.digest}/{overlay.STYLE}/{vectortiles.VERSION}{self.shown.exceptions or ''}"
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     @property

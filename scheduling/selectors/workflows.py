@@ -158,6 +158,7 @@ def job_body(job: Job, reason: str | None, depends_on: Sequence[str] = ()) -> di
         "timeout_s": job.timeout_s,
         "region": job.region,
         "annotation": str(job.annotation_id) if job.annotation_id else None,
+        "requires": job.queue,
         "tiles_per_s": round(job.tiles_per_s, 3) if job.tiles_per_s and job.state == JobState.RUNNING else None,
         "estimated_end": iso(job_end(job, timezone.now())),
     }

@@ -20,7 +20,7 @@ from scheduling.errors import Invalid, KeyReused
 from scheduling.models import IdempotencyKey, Slide, User
 from scheduling.services.folders import Folder, files_in
 from scheduling.services.slides import slide_at
-from scheduling.services.workflows import Idempotency, WorkflowRequest, workflow_check, workflow_submit
+from scheduling.services.workflows import Idempotency, WorkflowRequest, template_settle, workflow_submit
 
 MAX_SLIDES = 1000
 MAX_BATCH_JOBS = 10_000
@@ -44,7 +44,7 @@ class BatchRequest:
 def batch_submit(*, user: User, request: BatchRequest, idempotency: Idempotency | None = None) -> Answer:
     """Submit the template for every slide that it fits. Raises Invalid naming the field of what is wrong for all slides, KeyReused."""
     try:
-        workflow_check(request.template)
+        request = replace(request, template=template_settle(request.template))
     except Invalid as error:
         raise Invalid(error.message, field=f"template.{error.field}" if error.field else "template") from error
     sources = list(_sources(user, request))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from scheduling.engine.store.users import lock_users
 from scheduling.engine.trash import discard_results, discard_tiles
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
+from scheduling.jobtypes.base import BadParameter
 from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.services.dependencies import Needing, check_dependencies
 from scheduling.services.limits import Asked, check_limits, set_limits
@@ -53,6 +54,8 @@ class JobRequest:
     cache: bool | None = None
     #: Seconds that the job may be RUNNING in one attempt; None = no limit of its own.
     timeout_s: float | None = None
+    #: The kind of worker that computes it, one of its type's `devices`.
+    requires: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Idempotency:
 
 def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempotency | None = None) -> Workflow:
     """Insert a workflow. Raises Invalid naming the field; with a key already used, answers or raises as idempotent_replay."""
+    request = _settled(request)
     try:
         workflow = _insert(user, request, idempotency)
     except IntegrityError:
@@ -90,13 +94,30 @@ def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempo
     return workflow
 
 
-def workflow_check(request: WorkflowRequest) -> None:
-    """Refuse what is wrong with a workflow whatever the slide of its jobs is. Raises Invalid naming the field."""
-    _check_names(request)
-    for i, job in enumerate(request.jobs):
-        _check_type(job, f"jobs[{i}].job_type")
-        _check_parameters(job, is_simulated=False, where=f"jobs[{i}].parameters")
-    check_limits(request.region, [(job.job_type, Asked(region=job.region, annotation=job.annotation)) for job in request.jobs])
+def template_settle(template: WorkflowRequest) -> WorkflowRequest:
+    """The template, settled once for all its slides. Raises Invalid, naming the field, for what is wrong whatever the slide is."""
+    _check_names(template)
+    settled = _settled(template, is_on_slides=True)
+    for i, job in enumerate(template.jobs):
+        _check_requires(job, f"jobs[{i}].requires")
+    check_limits(template.region, [(job.job_type, Asked(region=job.region, annotation=job.annotation)) for job in template.jobs])
+    return settled
+
+
+def _settled(request: WorkflowRequest, *, is_on_slides: bool = False) -> WorkflowRequest:
+    """The request with the parameters of its jobs on slides as they will be stored. Looks at files, so it comes before the transaction."""
+    is_real = [is_on_slides or (job.slide or request.slide) is not None for job in request.jobs]
+    jobs = (_settled_job(job, f"jobs[{i}]") if real else job for i, (job, real) in enumerate(zip(request.jobs, is_real, strict=True)))
+    return replace(request, jobs=tuple(jobs))
+
+
+def _settled_job(job: JobRequest, where: str) -> JobRequest:
+    _check_type(job, f"{where}.job_type")
+    _check_parameters(job, is_simulated=False, where=f"{where}.parameters")
+    try:
+        return replace(job, parameters=registry.get(job.job_type).settled(job.parameters, settings.DATA_DIR))
+    except BadParameter as error:
+        raise Invalid(str(error), field=f"{where}.parameters.{error.name}") from error
 
 
 def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | None) -> Workflow:
@@ -263,6 +284,7 @@ def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job
     if slide is not None and slide.mpp is None:
         raise Invalid(f"Slide {slide.name!r} states no microns per pixel; set them with PATCH /slide/{slide.pk}.", field=f"{where}.slide")
     _check_parameters(job, is_simulated=slide is None, where=f"{where}.parameters")
+    _check_requires(job, f"{where}.requires")
     return Job(
         owner=user,
         job_id=job.job_id,
@@ -270,6 +292,7 @@ def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job
         job_type=job.job_type,
         parameters=job.parameters,
         slide=slide,
+        queue=job.requires,
         tiles_total=simulated.tiles_total(job.job_type, job.parameters) if slide is None else None,
     )
 
@@ -277,6 +300,14 @@ def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job
 def _check_type(job: JobRequest, field: str) -> None:
     if job.job_type not in registry.names():
         raise Invalid(f"{job.job_type!r} is not a job type; there are {', '.join(registry.names())}.", field=field)
+
+
+def _check_requires(job: JobRequest, field: str) -> None:
+    if job.requires == "cpu":  # every type does with that
+        return
+    devices = registry.get(job.job_type).devices
+    if job.requires not in devices:
+        raise Invalid(f"{job.job_type} can use no {job.requires}: it computes on a {' or '.join(devices)} alone.", field=field)
 
 
 def _check_parameters(job: JobRequest, *, is_simulated: bool, where: str) -> None:

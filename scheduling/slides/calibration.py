@@ -46,7 +46,7 @@ def calibrate(
 
     `mask` has pixels of `mask_downsample` model pixels; `mpp` is microns per model pixel. Raises ValueError when the mask is empty.
     """
-    windows = _samples(reader, mask, mask_downsample, downsample)
+    windows = sampled(reader, mask, mask_downsample, downsample, _SAMPLES)
     background = background_of(sum((_histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
     stains = estimate(_thinned(windows), background) if estimate_stains else Stains(background=background)
     tissue_od = _tissue_od(windows, background)
@@ -58,13 +58,18 @@ def calibrate(
     return Calibration(stains=stains, dark_level=dark, pale_level=pale)
 
 
-def _samples(reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: float, downsample: int) -> list[RGB]:
+def sampled(reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: float, downsample: int, at_most: int) -> list[RGB]:
+    """Windows of 512 model pixels, less what lies beyond the slide, spread evenly over the tissue, at most so many.
+
+    Raises ValueError when the mask is empty.
+    """
     grid = Grid.for_slide(reader.width, reader.height, downsample, SAMPLE_PX, 0)
     places = grid.meeting(mask, mask_downsample)
     if not places:
         raise ValueError("the mask is empty")
-    number = min(_SAMPLES, len(places))
-    return [read_window(reader, grid.window(places[index * len(places) // number]), downsample) for index in range(number)]
+    number = min(at_most, len(places))
+    boxes = (grid.window(places[index * len(places) // number]).clipped(grid.width, grid.height) for index in range(number))
+    return [read_window(reader, box, downsample) for box in boxes]
 
 
 def _histograms(rgb: RGB) -> npt.NDArray[np.int64]:

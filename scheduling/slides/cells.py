@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scheduling.slides.contours import Labels, Outlines, trace
-from scheduling.slides.measure import Moments, axes_px, circularities, moments, perimeters_px, solidities, spread
+from scheduling.slides.cell_table import AREA_RATIO, CELLS, FIGURES, NUCLEI, STAINS
+from scheduling.slides.contours import Labels, Outlines
+from scheduling.slides.measure import (
+    Doubles,
+    Ints,
+    Measured,
+    Moments,
+    Spread,
+    axes_px,
+    circularities,
+    measured,
+    perimeters_px,
+    solidities,
+    spreads,
+)
 from scheduling.slides.stain import Floats
 from scheduling.slides.tiling import GUARD_PX, Box, Grid, cut_labels, depths_px, owned
 
-#: Columns of numbers, in the order in which they are written everywhere.
-MEASURES = (
-    "centroid_x_px",
-    "centroid_y_px",
-    "area_um2",
-    "perimeter_um",
-    "circularity",
-    "solidity",
-    "major_axis_um",
-    "minor_axis_um",
-    *(f"{stain}_od_{figure}" for stain in ("hematoxylin", "eosin") for figure in ("mean", "sum", "sd", "min", "max")),
-)
-#: `polygon` is a closed ring x0, y0, x1, y1, … along pixel edges, origin at the upper left corner of the slide.
-#: `depth_px`: how deep in the tile's core the centroid lies, in model pixels; 0 or less in the guard band.
-SCHEMA = pa.schema([("depth_px", pa.float64()), *((name, pa.float64()) for name in MEASURES), ("polygon", pa.list_(pa.int32()))])
+#: Of tables of nuclei alone.
+MEASURES, SCHEMA = NUCLEI.measures, NUCLEI.schema
 _DECIMALS = 4
+_NOTHING = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +42,46 @@ class Detected:
     count: int
     #: Densities of hematoxylin and eosin, float32 (h, w).
     stained: tuple[Floats, Floats]
-    #: Outlines of whole cells, int32 (h, w), where the method finds them.
+    #: Whole cells, int32 (h, w), where the method finds them: each one 4-connected piece without holes that holds its nucleus, and
+    #: every nucleus has one. A method gives them for all windows or for none.
     cells: Labels | None = None
-    #: Objects that fill less of their convex hull are dropped.
+    #: Nuclei that fill less of their convex hull are dropped.
     min_solidity: float = 0.0
 
 
 def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: int, mpp: float) -> pa.Table:
     """The cells in the tile's core and its guard band, in raster order, of the objects in its window; `mpp` is microns per full-resolution pixel."""
-    labels, count, densities, min_solidity = detected.nuclei, detected.count, detected.stained, detected.min_solidity
-    window = grid.window(tile)
-    sums = moments(labels, count, window.left, window.top)
-    rings = trace(labels, count)
-    core = grid.core(tile)
-    keep = owned(core.dilated(GUARD_PX), sums.area, sums.x, sums.y)
-    keep[cut_labels(labels, window, grid.width, grid.height) - 1] = False
-    measures = _measures(sums, rings, labels, count, densities, downsample, mpp)
-    keep &= measures["solidity"] >= min_solidity
+    window, core, scale = grid.window(tile), grid.core(tile), (downsample, mpp)
+    nuclei = measured(detected.nuclei, detected.count, detected.stained)
+    whole = nuclei if detected.cells is None else measured(detected.cells, detected.count, detected.stained)
+    sums = nuclei.moments.or_where_absent(whole.moments).moved(window.left, window.top)
+    keep = (sums.area > 0) & owned(core.dilated(GUARD_PX), sums.area, sums.x, sums.y)
+    keep[cut_labels(detected.nuclei if detected.cells is None else detected.cells, window, grid.width, grid.height) - 1] = False
+    columns = _places(sums, downsample) | _nucleus_columns(nuclei, scale)
+    # One without a nucleus has no number there, and stays.
+    keep &= ~(columns["solidity"] < detected.min_solidity)
+    if detected.cells is not None:
+        columns |= _cell_columns(detected, nuclei, whole, scale)
     chosen = np.flatnonzero(keep)
-    depth = depths_px(core, sums.area, sums.x, sums.y)
-    columns: list[Any] = [depth[chosen], *(np.round(measures[name][chosen], _DECIMALS) for name in MEASURES)]
-    columns.append(_polygon_column(rings, chosen, window, downsample))
-    return pa.table(columns, schema=SCHEMA)
+    depth = depths_px(core, sums.area[chosen], sums.x[chosen], sums.y[chosen])
+    return _table(depth, columns, (whole, nuclei), chosen, (window, downsample))
+
+
+def _table(
+    depth: Doubles, columns: dict[str, Doubles], objects: tuple[Measured, Measured], chosen: Ints, place: tuple[Box, int]
+) -> pa.Table:
+    """The chosen rows of the measures and rings; what is not there is null."""
+    kind = CELLS if AREA_RATIO in columns else NUCLEI
+    numbers = [pa.array(np.round(columns[name][chosen], _DECIMALS), from_pandas=kind is CELLS) for name in kind.measures]
+    rings = [_polygon_column(found.rings, chosen, *place) for found, _ in zip(objects, kind.rings, strict=False)]
+    return pa.table([depth, *numbers, *rings], schema=kind.schema)
 
 
 def encode(cells: pa.Table, metadata: dict[str, bytes] | None = None) -> bytes:
     """Arrow stream, zstd, with `metadata` in its head; the same cells give the same bytes."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-    with pa.ipc.new_stream(sink, SCHEMA.with_metadata(metadata), options=options) as writer:
+    with pa.ipc.new_stream(sink, cells.schema.with_metadata(metadata), options=options) as writer:
         writer.write_table(cells.combine_chunks())
     return bytes(sink.getvalue())
 
@@ -88,12 +100,6 @@ def outlines_of(cells: pa.Table, name: str = "polygon") -> Outlines:
     return Outlines(points=np.asarray(column.flatten(), np.int32).reshape(-1, 2), offsets=offsets - offsets[0])
 
 
-def rings_of(cells: pa.Table) -> list[npt.NDArray[np.int32]]:
-    """(vertices, 2) closed ring of each cell."""
-    found = outlines_of(cells)
-    return np.split(found.points, found.offsets[1:-1].tolist()) if len(found) else []
-
-
 def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -> pa.Table:
     """Only the cells whose centroid lies on the mask, whose pixels are `downsample` full-resolution pixels wide."""
     x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
@@ -102,34 +108,54 @@ def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -
     return cells.filter(pa.array(mask[row, column] > 0))
 
 
-def _measures(
-    sums: Moments, rings: Outlines, labels: Labels, count: int, densities: tuple[Floats, Floats], downsample: int, mpp: float
-) -> dict[str, npt.NDArray[np.float64]]:
-    pixel_um = downsample * mpp
-    major, minor = axes_px(sums)
-    lengths = perimeters_px(rings)
+def _places(sums: Moments, downsample: int) -> dict[str, Doubles]:
+    area = np.maximum(sums.area, 1)
+    return {"centroid_x_px": (sums.x / area + 0.5) * downsample, "centroid_y_px": (sums.y / area + 0.5) * downsample}
+
+
+def _nucleus_columns(nuclei: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+    return _shape(nuclei, scale) | _densities(nuclei.spreads)
+
+
+def _cell_columns(detected: Detected, nuclei: Measured, whole: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+    """What whole cells have beside their nuclei; the cytoplasm is the cell without its nucleus."""
+    assert detected.cells is not None
+    cytoplasm = spreads(np.where(detected.nuclei > 0, 0, detected.cells).astype(np.int32), detected.count, detected.stained)
+    nucleus_area = np.where(nuclei.moments.area > 0, nuclei.moments.area, _NOTHING)
     return {
-        "centroid_x_px": (sums.x / sums.area + 0.5) * downsample,
-        "centroid_y_px": (sums.y / sums.area + 0.5) * downsample,
-        "area_um2": sums.area.astype(np.float64) * pixel_um**2,
-        "perimeter_um": lengths * pixel_um,
-        "circularity": circularities(sums.area, lengths),
-        "solidity": solidities(rings),
-        "major_axis_um": major * pixel_um,
-        "minor_axis_um": minor * pixel_um,
-        **_densities("hematoxylin", labels, count, densities[0]),
-        **_densities("eosin", labels, count, densities[1]),
+        **{f"cell_{name}": values for name, values in _shape(whole, scale).items()},
+        **{f"cytoplasm_{name}": values for name, values in _densities(cytoplasm).items()},
+        AREA_RATIO: nucleus_area / np.maximum(whole.moments.area, 1),
     }
 
 
-def _densities(stain: str, labels: Labels, count: int, values: Floats) -> dict[str, npt.NDArray[np.float64]]:
-    found = spread(labels, count, values)
-    return {f"{stain}_od_{figure}": getattr(found, figure) for figure in ("mean", "sum", "sd", "min", "max")}
+def _shape(objects: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+    """The columns SHAPE of all objects, not a number where there is none; `scale`: downsample, microns per full-resolution pixel."""
+    pixel_um, area = scale[0] * scale[1], objects.moments.area
+    major, minor = axes_px(objects.moments)
+    lengths = perimeters_px(objects.rings)
+    columns = {
+        "area_um2": area.astype(np.float64) * pixel_um**2,
+        "perimeter_um": lengths * pixel_um,
+        "circularity": circularities(area, lengths),
+        "solidity": solidities(objects.rings),
+        "major_axis_um": major * pixel_um,
+        "minor_axis_um": minor * pixel_um,
+    }
+    return columns if area.all() else {name: np.where(area > 0, values, _NOTHING) for name, values in columns.items()}
 
 
-def _polygon_column(rings: Outlines, chosen: npt.NDArray[np.int64], window: Box, downsample: int) -> pa.Array:
+def _densities(of_stains: Sequence[Spread]) -> dict[str, Doubles]:
+    """The columns DENSITIES."""
+    found = zip(STAINS, of_stains, strict=True)
+    return {f"{stain}_od_{figure}": getattr(values, figure) for stain, values in found for figure in FIGURES}
+
+
+def _polygon_column(rings: Outlines, chosen: Ints, window: Box, downsample: int) -> pa.Array:
+    """Closed rings in full-resolution pixels; null for one without a vertex."""
     sizes = np.diff(rings.offsets)[chosen]
-    at = np.repeat(rings.offsets[:-1][chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
+    at = np.repeat(rings.offsets[:-1][chosen] - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
     points = (rings.points[at] + np.array([window.left, window.top], np.int32)) * downsample
     offsets = np.concatenate([[0], np.cumsum(sizes) * 2]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(points.reshape(-1).astype(np.int32)))
+    missing = pa.array(sizes == 0) if not sizes.all() else None
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(points.reshape(-1).astype(np.int32)), mask=missing)

@@ -109,6 +109,8 @@ def _trace(labels: Labels, starts: Ints, points: npt.NDArray[np.int32], offsets:
     used = 0
     for index in range(len(starts)):
         offsets[index] = used
+        if starts[index] < 0:
+            continue
         start_x, start_y = starts[index] % width, starts[index] // width
         label = labels[start_y, start_x]
         x, y, dx, dy = start_x, start_y, 1, 0
@@ -141,11 +143,11 @@ def _trace(labels: Labels, starts: Ints, points: npt.NDArray[np.int32], offsets:
 
 
 def trace(labels: Labels, count: int) -> Outlines:
-    """Outer rings of the labels 1…count, each of them one 4-connected piece; clockwise on the screen, from its first pixel."""
-    first, _ = first_pixels(labels, count)
-    starts = first[1:]
-    if (starts < 0).any():
-        raise ValueError("a label has no pixel")
+    """Outer rings of the labels 1…count, each of them one 4-connected piece; clockwise on the screen, from its first pixel.
+
+    A label without a pixel has a ring without a vertex.
+    """
+    starts = first_pixels(labels, count)[0][1:]
     offsets = np.zeros(count + 1, np.int64)
     points = np.empty((64 * count + 64, 2), np.int32)
     needed = _trace(labels, starts, points, offsets)
@@ -180,9 +182,10 @@ def outlines(labels: Labels) -> tuple[Outlines, Ints]:
 
 
 def ring_areas(rings: Outlines) -> npt.NDArray[np.float64]:
-    """Area enclosed by each ring (shoelace formula), in pixels."""
+    """Area enclosed by each ring (shoelace formula), in pixels; 0 for one without a vertex."""
     x, y = rings.points[:, 0].astype(np.int64), rings.points[:, 1].astype(np.int64)
     cross = x[:-1] * y[1:] - x[1:] * y[:-1]
     total = np.concatenate([[0], np.cumsum(np.append(cross, 0))])
     # The step from one ring's last vertex to the next ring's first is left out.
-    return np.asarray(np.abs(total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]) / 2)
+    last = np.maximum(rings.offsets[1:] - 1, rings.offsets[:-1])
+    return np.asarray(np.abs(total[last] - total[rings.offsets[:-1]]) / 2)

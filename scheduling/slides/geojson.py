@@ -6,68 +6,96 @@ in full-resolution pixels, Polygon rather than a MultiPolygon of one part, only 
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 from uuid import UUID, uuid5
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import shapely
 
-from scheduling.slides.cells import rings_of
+from scheduling.slides.cell_table import AREA_RATIO, CELLS, NUCLEI, STAINS, CellTable, kind_of
+from scheduling.slides.cells import outlines_of
+from scheduling.slides.contours import Outlines
+from scheduling.slides.json_bytes import feature_bytes, numbered_rings
 from scheduling.slides.tissue_outlines import perimeter_px
 
 HEAD = b'{"type":"FeatureCollection","features":[\n'
 TAIL = b"\n]}\n"
 SEPARATOR = b",\n"
 
-NUCLEUS = {"name": "Nucleus", "color": [200, 0, 0]}
 TISSUE = {"name": "Tissue", "color": [0, 150, 0]}
-#: Names of QuPath's own nucleus measurements, so that its scripts find them.
-_MEASUREMENTS = {
-    "area_um2": "Nucleus: Area µm^2",
-    "perimeter_um": "Nucleus: Perimeter µm",
-    "circularity": "Nucleus: Circularity",
-    "solidity": "Nucleus: Solidity",
-    "major_axis_um": "Nucleus: Max diameter µm",
-    "minor_axis_um": "Nucleus: Min diameter µm",
-    **{
-        f"{stain}_od_{figure}": f"Nucleus: {stain.title()} OD {name}"
-        for stain in ("hematoxylin", "eosin")
-        for figure, name in (("mean", "mean"), ("sum", "sum"), ("sd", "std dev"), ("max", "max"), ("min", "min"))
-    },
+#: Names of QuPath's own measurements, so that its scripts find them: of shape, and of each stain.
+_SHAPE = {
+    "area_um2": "Area µm^2",
+    "perimeter_um": "Perimeter µm",
+    "circularity": "Circularity",
+    "solidity": "Solidity",
+    "major_axis_um": "Max diameter µm",
+    "minor_axis_um": "Min diameter µm",
 }
+_FIGURES = {"mean": "mean", "sum": "sum", "sd": "std dev", "max": "max", "min": "min"}
+_DENSITIES = {f"{stain}_od_{figure}": f"{stain.title()} OD {name}" for stain in STAINS for figure, name in _FIGURES.items()}
+_NUCLEUS = {column: f"Nucleus: {name}" for column, name in (_SHAPE | _DENSITIES).items()}
+_CELL = {
+    **{f"cell_{column}": f"Cell: {name}" for column, name in _SHAPE.items()},
+    **{f"cytoplasm_{column}": f"Cytoplasm: {name}" for column, name in _DENSITIES.items()},
+    AREA_RATIO: "Nucleus/Cell area ratio",
+}
+_MEASUREMENTS = {NUCLEI: _NUCLEUS, CELLS: _NUCLEUS | _CELL}
 _NAMESPACE = UUID("6a5b0f0e-52a5-5c0b-9d65-0d6f2b7d2a41")
 
 
 def cell_features(cells: pa.Table, fingerprint: str) -> bytes:
-    """The cells as detections, separated but without the collection around them; empty for no cells.
+    """The cells as detections, or whole ones as cells, separated but without the collection around them; empty for no cells.
 
     A cell's id follows from the slide and the first pixel of its outline, which no other cell has: it is the same
-    whatever the tiles were.
+    whatever the tiles were. What was not measured, or is not finite, is left out.
     """
-    columns = [cells[name].to_pylist() for name in _MEASUREMENTS]
-    measurements = [dict(zip(_MEASUREMENTS.values(), row, strict=True)) for row in zip(*columns, strict=True)]
-    features = (
-        {
-            "type": "Feature",
-            "id": str(uuid5(_NAMESPACE, f"{fingerprint}/{ring[0, 0]},{ring[0, 1]}")),
-            "geometry": {"type": "Polygon", "coordinates": [ring]},
-            "properties": {"objectType": "detection", "classification": NUCLEUS, "measurements": _finite(values)},
-        }
-        for ring, values in zip(rings_of(cells), measurements, strict=True)
-    )
-    return SEPARATOR.join(orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY) for feature in features)
+    kind, outline = kind_of(cells), outlines_of(cells)
+    names = _MEASUREMENTS[kind]
+    values = np.column_stack([np.asarray(cells[column], np.float64) for column in names])
+    nucleus = outlines_of(cells, "nucleus_polygon") if kind is CELLS else _none(len(cells))
+    keys = [orjson.dumps(name) + b":" for name in names.values()]
+    return feature_bytes(_ids(fingerprint, outline), outline, nucleus, values, keys, _texts(kind))
+
+
+def _texts(kind: CellTable) -> list[bytes]:
+    """What stands between the parts of a feature."""
+    classification = orjson.dumps({"name": kind.class_name, "color": kind.color}).decode()
+    return [
+        b'{"type":"Feature","id":"',
+        b'","geometry":{"type":"Polygon","coordinates":[',
+        b']},"nucleusGeometry":{"type":"Polygon","coordinates":[',
+        b"",
+        f']}},"properties":{{"objectType":"{kind.object_type}","classification":{classification},"measurements":{{'.encode(),
+        b"}}}",
+        SEPARATOR,
+    ]
+
+
+def _ids(fingerprint: str, outline: Outlines) -> npt.NDArray[np.uint8]:
+    """uint8 (n, 36): UUIDs of version 5 (RFC 9562) of the first vertices, as uuid.uuid5 makes them, but many at a time."""
+    prefix = _NAMESPACE.bytes + f"{fingerprint}/".encode()
+    names = (b"%d,%d" % (x, y) for x, y in outline.points[outline.offsets[:-1]].tolist())
+    hashed = b"".join(hashlib.sha1(prefix + name, usedforsecurity=False).digest()[:16] for name in names)
+    raw = np.frombuffer(bytearray(hashed), np.uint8).reshape(-1, 16)
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x50
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)[np.stack([raw >> 4, raw & 15], axis=2).reshape(-1, 32)]
+    return np.insert(digits, [8, 12, 16, 20], ord("-"), axis=1)
+
+
+def _none(count: int) -> Outlines:
+    """So many rings without a vertex."""
+    return Outlines(np.zeros((0, 2), np.int32), np.zeros(count + 1, np.int64))
 
 
 def result_entries(cells: pa.Table, first_id: int) -> bytes:
     """The cells as entries of results.json, numbered from `first_id`; rings open, separated, without the list around them."""
-    entries = (
-        {"id": number, "polygon": ring[:-1], "type": "cell"}
-        for number, ring in enumerate((ring.copy() for ring in rings_of(cells)), start=first_id)
-    )
-    return SEPARATOR.join(orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY) for entry in entries)
+    return numbered_rings(first_id, outlines_of(cells), [b'{"id":', b',"polygon":', b',"type":"cell"}', SEPARATOR])
 
 
 def tissue_collection(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp: float, downsample: int | None = None) -> bytes:
@@ -96,7 +124,3 @@ def _tissue_features(polygons: Sequence[shapely.Polygon], fingerprint: str, mpp:
             },
         }
         yield orjson.dumps(feature)
-
-
-def _finite(values: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if math.isfinite(value)}

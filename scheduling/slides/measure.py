@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from numba import njit
 
-from scheduling.slides.contours import Labels, Outlines, ring_areas
+from scheduling.slides.contours import Labels, Outlines, ring_areas, trace
 from scheduling.slides.stain import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -30,18 +30,44 @@ class Moments:
     xy: Ints
     yy: Ints
 
+    def moved(self, left: int, top: int) -> Moments:
+        """The same with the first pixel of the window at (left, top)."""
+        area, sx, sy = self.area, self.x, self.y
+        return Moments(
+            area=area,
+            x=sx + left * area,
+            y=sy + top * area,
+            xx=self.xx + 2 * left * sx + left * left * area,
+            xy=self.xy + left * sy + top * sx + left * top * area,
+            yy=self.yy + 2 * top * sy + top * top * area,
+        )
 
-def moments(labels: Labels, count: int, left: int, top: int) -> Moments:
+    def or_where_absent(self, other: Moments) -> Moments:
+        """Those of `other` for objects without a pixel here."""
+        if self is other or self.area.all():
+            return self
+        return Moments(*(np.where(self.area > 0, mine, theirs) for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The objects 1…count of one label image; one without a pixel has area 0 and an outline without a vertex."""
+
+    #: In window coordinates.
+    moments: Moments
+    rings: Outlines
+    #: Of hematoxylin and eosin.
+    spreads: tuple[Spread, Spread]
+
+
+def measured(labels: Labels, count: int, stained: tuple[Floats, Floats]) -> Measured:
+    """All that is measured on pixels; each object is one 4-connected piece, or absent."""
+    return Measured(moments(labels, count), trace(labels, count), spreads(labels, count, stained))
+
+
+def moments(labels: Labels, count: int, left: int = 0, top: int = 0) -> Moments:
     """Moments of the labels 1…count of a window whose first pixel has the global coordinates (left, top)."""
-    area, sx, sy, sxx, sxy, syy = _sums(labels, count)[:, 1:]
-    return Moments(
-        area=area,
-        x=sx + left * area,
-        y=sy + top * area,
-        xx=sxx + 2 * left * sx + left * left * area,
-        xy=sxy + left * sy + top * sx + left * top * area,
-        yy=syy + 2 * top * sy + top * top * area,
-    )
+    return Moments(*_sums(labels, count)[:, 1:]).moved(left, top)
 
 
 @njit(cache=True)
@@ -64,7 +90,7 @@ def _sums(labels: Labels, count: int) -> Ints:
 def axes_px(m: Moments) -> tuple[Doubles, Doubles]:
     """Lengths of the major and minor axis of the ellipse with the same second moments; a pixel is a unit square."""
     # In integers, as variances of large coordinates cancel.
-    square = m.area.astype(np.float64) ** 2
+    square = np.maximum(m.area, 1).astype(np.float64) ** 2
     var_x = (m.area * m.xx - m.x * m.x) / square + 1 / 12
     var_y = (m.area * m.yy - m.y * m.y) / square + 1 / 12
     covariance = (m.area * m.xy - m.x * m.y) / square
@@ -84,19 +110,24 @@ class Spread:
     max: Doubles
 
 
+def spreads(labels: Labels, count: int, stained: tuple[Floats, Floats]) -> tuple[Spread, Spread]:
+    """The spread of both images over each object 1…count."""
+    return (spread(labels, count, stained[0]), spread(labels, count, stained[1]))
+
+
 def spread(labels: Labels, count: int, values: Floats) -> Spread:
-    """Mean, sum, standard deviation, minimum and maximum of `values` (h, w) over each object 1…count."""
-    area, total, square, least, most = _value_sums(labels, count, values)[:, 1:]
+    """Mean, sum, standard deviation, minimum and maximum of `values` (h, w) over each object 1…count; not a number for one without a pixel."""
+    pixels, total, square, least, most = _value_sums(labels, count, values)[:, 1:]
+    area = np.where(pixels > 0, pixels, np.nan)
     mean = total / area
-    return Spread(mean, total, np.sqrt(np.maximum(square / area - mean * mean, 0)), least, most)
+    return Spread(mean, np.where(pixels > 0, total, np.nan), np.sqrt(np.maximum(square / area - mean * mean, 0)), least, most)
 
 
 @njit(cache=True)
 def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
     """float64 (5, count + 1): pixels, sums of values and of squares, minimum, maximum; in raster order, so the same in every window."""
     out = np.zeros((5, count + 1), np.float64)
-    out[3] = np.inf
-    out[4] = -np.inf
+    out[3:] = np.nan
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]
@@ -105,32 +136,34 @@ def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
                 out[0, label] += 1.0
                 out[1, label] += value
                 out[2, label] += value * value
-                out[3, label] = min(out[3, label], value)
-                out[4, label] = max(out[4, label], value)
+                out[3, label] = value if out[0, label] == 1 else min(out[3, label], value)
+                out[4, label] = value if out[0, label] == 1 else max(out[4, label], value)
     return out
 
 
 def perimeters_px(rings: Outlines) -> Doubles:
-    """Length of each outline, its staircase smoothed: corners count half a diagonal, the whole is scaled for its bias."""
+    """Length of each outline, its staircase smoothed: corners count half a diagonal, the whole is scaled for its bias. 0 for none."""
     steps = np.abs(np.diff(rings.points.astype(np.int64), axis=0)).sum(axis=1)
     total = np.concatenate([[0], np.cumsum(np.append(steps, 0))])
-    length = total[rings.offsets[1:] - 1] - total[rings.offsets[:-1]]
-    corners = np.diff(rings.offsets) - 1
+    length = total[np.maximum(rings.offsets[1:] - 1, rings.offsets[:-1])] - total[rings.offsets[:-1]]
+    corners = np.maximum(np.diff(rings.offsets) - 1, 0)
     return np.asarray(STAIRCASE * (length - corners * (1 - np.sqrt(0.5))))
 
 
 def polygons(rings: Outlines) -> npt.NDArray[np.object_]:
-    """Shapely polygons of the rings, in order."""
-    if not len(rings):
+    """Shapely polygons of the rings that have any vertex, in order."""
+    sizes = np.diff(rings.offsets)
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
         return np.empty(0, np.object_)
-    owners = np.repeat(np.arange(len(rings)), np.diff(rings.offsets))
+    owners = np.repeat(np.arange(len(sizes)), sizes)
     return np.asarray(shapely.polygons(shapely.linearrings(rings.points.astype(np.float64), indices=owners)))
 
 
 def solidities(rings: Outlines) -> Doubles:
-    """Area over the area of the convex hull."""
-    areas = ring_areas(rings)
-    return np.asarray(areas / _hull_areas(rings.points, rings.offsets)) if len(rings) else areas
+    """Area over the area of the convex hull; 0 for an outline without a vertex."""
+    areas, hulls = ring_areas(rings), _hull_areas(rings.points, rings.offsets)
+    return np.asarray(areas / np.where(hulls > 0, hulls, 1.0))
 
 
 @njit(cache=True)
@@ -139,6 +172,8 @@ def _hull_areas(points: npt.NDArray[np.int32], offsets: Ints) -> Doubles:
     out = np.zeros(len(offsets) - 1, np.float64)
     for ring in range(len(offsets) - 1):
         corners = points[offsets[ring] : offsets[ring + 1]]
+        if len(corners) == 0:
+            continue
         top = corners[:, 1].min()
         rows = corners[:, 1].max() - top + 1
         # Row by row the smallest and (negated, so that one chain serves both) the largest x.
@@ -177,4 +212,4 @@ def _twice_under_chain(ends: Ints) -> int:
 
 def circularities(areas_px: Ints, lengths_px: Doubles) -> Doubles:
     """4 pi A / P², 1 for a disk; clipped at 1, as digital disks come out a little above."""
-    return np.minimum(1.0, 4 * np.pi * areas_px / lengths_px**2)
+    return np.minimum(1.0, 4 * np.pi * areas_px / np.where(lengths_px > 0, lengths_px, 1.0) ** 2)

@@ -2,15 +2,17 @@
 
 A tile also emits what lies in a guard band around its core. An object deep in its core is final; the others compete with those
 of the neighbouring tiles, in one order for all, so that the outcome depends neither on the order of tiles nor on repetition.
+Where all views agree, a tile's own objects are kept and the guard band is not; only what differs from that is written down.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import shapely
@@ -25,6 +27,10 @@ FINAL_PX = 2 * GUARD_PX
 SHARED = 0.3
 
 
+#: By tile, ascending, the rows for which the rule "own cells, and not the guard band" does not hold.
+Exceptions = dict[int, list[int]]
+
+
 class Rival(NamedTuple):
     """An object that competes; rivals are compared as tuples, the first is kept."""
 
@@ -35,16 +41,28 @@ class Rival(NamedTuple):
     row: int
 
 
-def conflicts(first: pa.Table, first_tile: int, second: pa.Table, second_tile: int) -> list[tuple[Rival, Rival]]:
+class Competing(NamedTuple):
+    """The objects of one tile that compete, and their shapes."""
+
+    rivals: list[Rival]
+    shapes: npt.NDArray[np.object_]
+
+
+def competing(cells: pa.Table, tile: int) -> Competing:
+    """The objects of a tile that lie near an edge of its core. A ring that meets itself in a corner is taken apart."""
+    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
+    rows = np.flatnonzero(depth < FINAL_PX)
+    rivals = [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in rows]
+    return Competing(rivals, shapely.make_valid(polygons(outlines_of(cells.take(pa.array(rows))))))
+
+
+def conflicts(ours: Competing, theirs: Competing) -> list[tuple[Rival, Rival]]:
     """Pairs of competing objects of two tiles that overlap too much for both to be kept."""
-    ours, theirs = _competing(first, first_tile), _competing(second, second_tile)
-    if not ours or not theirs:
-        return []
-    our_shapes, their_shapes = _shapes(first, ours), _shapes(second, theirs)
-    left, right = shapely.STRtree(their_shapes).query(our_shapes)
-    shared = shapely.area(shapely.intersection(our_shapes[left], their_shapes[right]))
-    smaller = np.minimum(shapely.area(our_shapes[left]), shapely.area(their_shapes[right]))
-    return [(ours[left[at]], theirs[right[at]]) for at in np.flatnonzero(shared > SHARED * smaller)]
+    left, right = shapely.STRtree(theirs.shapes).query(ours.shapes)
+    one, other = ours.shapes[left], theirs.shapes[right]
+    smaller = np.minimum(shapely.area(one), shapely.area(other))
+    found = np.flatnonzero(shapely.area(shapely.intersection(one, other)) > SHARED * smaller)
+    return [(ours.rivals[left[at]], theirs.rivals[right[at]]) for at in found]
 
 
 def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
@@ -63,30 +81,33 @@ def dropped(pairs: Iterable[tuple[Rival, Rival]]) -> dict[int, list[int]]:
     return {tile: sorted(lost[tile]) for tile in sorted(lost)}
 
 
-def to_json(lost: dict[int, list[int]]) -> bytes:
-    """The named part `seams` of a tile folder: the rows that are not kept, by tile."""
-    return orjson.dumps({str(tile): rows for tile, rows in lost.items()})
+def guards(competing: Competing) -> list[int]:
+    """Rows of what competes that lie in the guard band: another tile's, if that sees them."""
+    return [rival.row for rival in competing.rivals if rival.negative_depth_px > 0]
 
 
-def from_json(part: bytes) -> dict[int, list[int]]:
+def exceptions(lost: Mapping[int, Sequence[int]], guarded: Mapping[int, Sequence[int]]) -> Exceptions:
+    """What `settled_rows` has to know: a tile's own rows that are not kept, and rows of its guard band that are.
+
+    `lost` are all rows that are not kept, `guarded` all rows of guard bands, by tile.
+    """
+    found = {tile: sorted({*guarded.get(tile, ())} ^ {*lost.get(tile, ())}) for tile in sorted({*lost, *guarded})}
+    return {tile: rows for tile, rows in found.items() if rows}
+
+
+def to_json(found: Exceptions) -> bytes:
+    """The named part `settled` of a tile folder."""
+    return orjson.dumps({str(tile): rows for tile, rows in found.items()})
+
+
+def from_json(part: bytes) -> Exceptions:
     """Inverse of to_json."""
     return {int(tile): rows for tile, rows in orjson.loads(part).items()}
 
 
-def settled(cells: pa.Table, lost: Sequence[int]) -> pa.Table:
-    """The cells of a tile that are in the result, from all that its file holds; `lost` are its rows that are not kept."""
-    if not lost:
-        return cells
-    keep = np.ones(len(cells), np.bool_)
-    keep[np.asarray(lost, np.int64)] = False
-    return cells.filter(pa.array(keep))
-
-
-def _competing(cells: pa.Table, tile: int) -> list[Rival]:
-    depth, y, x = (np.asarray(cells[name]) for name in ("depth_px", "centroid_y_px", "centroid_x_px"))
-    return [Rival(-float(depth[row]), tile, float(y[row]), float(x[row]), int(row)) for row in np.flatnonzero(depth < FINAL_PX)]
-
-
-def _shapes(cells: pa.Table, rivals: list[Rival]) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
-    """Their polygons; a ring that meets itself in a corner is taken apart."""
-    return np.asarray(shapely.make_valid(polygons(outlines_of(cells.take(pa.array([rival.row for rival in rivals]))))))
+def settled_rows(cells: pa.Table, exceptions: Sequence[int] = ()) -> npt.NDArray[np.int64]:
+    """Rows of a tile's table that are in the result, ascending: its own cells, and not the guard band, but for `exceptions`."""
+    keep = np.asarray(cells["depth_px"]) >= 0
+    at = np.asarray(exceptions, np.int64)
+    keep[at] = ~keep[at]
+    return np.flatnonzero(keep)

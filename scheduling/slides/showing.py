@@ -12,11 +12,6 @@ from scheduling.slides.tiling import Box
 from scheduling.slides.vectortiles import Rings, VectorTile
 
 
-def shown_rows(cells: pa.Table) -> npt.NDArray[np.int64]:
-    """Rows to show, ascending: a tile's own cells. Those deeper than 0 px outside its core are candidates for its neighbours."""
-    return np.flatnonzero(np.asarray(cells["depth_px"]) >= 0)
-
-
 def classes_of(cells: pa.Table) -> npt.NDArray[np.uint8]:
     """Class of each cell, 0 where the table has none."""
     if "class" not in cells.column_names:

@@ -51,6 +51,10 @@ class Box:
         """The same with `margin` pixels more on each side."""
         return Box(left=self.left - margin, top=self.top - margin, right=self.right + margin, bottom=self.bottom + margin)
 
+    def clipped(self, width: int, height: int) -> Box:
+        """What of it lies on a slide of this size."""
+        return Box(left=max(0, self.left), top=max(0, self.top), right=min(width, self.right), bottom=min(height, self.bottom))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:

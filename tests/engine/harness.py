@@ -40,18 +40,23 @@ main()
 class Worker:
     """A Celery worker that can be killed, stopped and started again."""
 
-    def __init__(self, url: str, name: str = "tests", processes: int = PROCESSES, version: str = "") -> None:
-        self._url, self._name, self._processes, self._version = url, name, processes, version
+    def __init__(
+        self, url: str, name: str = "tests", processes: int = PROCESSES, version: str = "", queue: str = "cpu", **environ: str
+    ) -> None:
+        self._url, self._name, self._version, self._environ = url, name, version, environ
+        pool = ("--pool", "solo") if queue == "gpu" else ("--concurrency", str(processes))
+        self._options = (*pool, "--queues", queue, "--hostname", f"{name}@%h", "--loglevel", "WARNING")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait for its heartbeat."""
-        options = ("--concurrency", str(self._processes), "--queues", "cpu", "--hostname", f"{self._name}@%h", "--loglevel", "WARNING")
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
         program = ("-c", AS_VERSION, self._version) if self._version else ("-m", "celery")
-        command = (sys.executable, *program, "-A", "workflowsite.celery", "worker", *options, *quiet)
+        command = (sys.executable, *program, "-A", "workflowsite.celery", "worker", *self._options, *quiet)
         with (settings.DATA_DIR / "worker.log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=BASE_DIR, env=dict(os.environ), stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, cwd=BASE_DIR, env={**os.environ, **self._environ}, stdout=log, stderr=log, start_new_session=True
+            )
         redis = connect(self._url)
         eventually(lambda: self._lives() and self._beats(redis), "a heartbeat of the worker", within_s=60)
 
@@ -110,23 +115,23 @@ class Engine:
         self.loop = SchedulerLoop(config=config, lease=lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()
 
-    def run_until(self, condition: Callable[[], bool], what: str) -> None:
+    def run_until(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
         """Step the loop until the condition holds."""
 
         def step() -> bool:
             self.loop.run_once(0.05)
             return condition()
 
-        eventually(step, what, within_s=60)
+        eventually(step, what, within_s=within_s)
 
-    def finish(self, *workflows: Workflow) -> None:
+    def finish(self, *workflows: Workflow, within_s: float = 60) -> None:
         """Step the loop until these workflows have ended."""
         keys = [workflow.pk for workflow in workflows]
 
         def ended() -> bool:
             return not Workflow.objects.filter(pk__in=keys).exclude(status__in=FINISHED_WORKFLOW).exists()
 
-        self.run_until(ended, "the end of the workflows")
+        self.run_until(ended, "the end of the workflows", within_s)
 
 
 class RecordingInbox(Inbox):

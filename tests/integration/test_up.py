@@ -50,6 +50,25 @@ def test_whatever_dies_comes_back_and_a_stop_leaves_nothing(product: Callable[..
     assert stopped == sorted(stopped)
 
 
+def test_a_gpu_worker_runs_beside_the_other_and_stops_with_it(product: Callable[..., Product]) -> None:
+    up = product(GPU_WORKER="1", TORCH_DEVICE="cpu").start().until_ready()
+    eventually(lambda: up.pid("--queues gpu"), "the gpu worker")
+    pid = up.pid("--queues gpu")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: up.pid("--queues gpu") not in {0, pid}, "its return")
+    up.signal(signal.SIGTERM)
+    assert up.ended() == 0
+    assert up.processes() == {}
+
+
+def test_a_gpu_worker_that_must_be_there_without_its_device_is_one_line_and_a_failure(product: Callable[..., Product]) -> None:
+    up = product(GPU_WORKER="1", TORCH_DEVICE="cuda:77").start()
+    assert up.ended() == 1
+    (line,) = (line for line in up.output.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: GPU_WORKER='1': device failed: torch ")
+    assert up.processes() == {}
+
+
 def test_a_second_run_on_the_same_folder_is_refused_and_the_first_goes_on(product: Callable[..., Product]) -> None:
     first = product().start().until_ready()
     second = product().start()

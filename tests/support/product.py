@@ -32,7 +32,7 @@ class Product:
         data_dir.mkdir(exist_ok=True)
         self._log = data_dir.parent / f"{data_dir.name}.log"
         self.environ = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "DJANGO_SETTINGS_MODULE"}}
-        defaults = {"DATA_DIR": str(data_dir), "PORT": str(self.port), "DEMO": "0", "WORKER_PROCESSES": "1"}
+        defaults = {"DATA_DIR": str(data_dir), "PORT": str(self.port), "DEMO": "0", "WORKER_PROCESSES": "1", "GPU_WORKER": "0"}
         self.environ |= defaults | {name: str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 

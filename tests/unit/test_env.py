@@ -61,6 +61,11 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("ALLOWED_HOSTS", "https://slides.example.org"),
         ("ALLOWED_HOSTS", "slides.example.org:8000"),
         ("CSRF_TRUSTED_ORIGINS", "slides.example.org"),
+        ("GPU_WORKER", "maybe"),
+        ("TORCH_DEVICE", "gpu"),
+        ("TORCH_DEVICE", "cuda:"),
+        ("TORCH_DEVICE", "cuda:-1"),
+        ("TORCH_DEVICE", "mps"),
         ("SLIDE_ROOTS", "/mnt/share"),
         ("SLIDE_ROOTS", "share=mnt/share"),
         ("SLIDE_ROOTS", "share="),
@@ -99,6 +104,11 @@ def test_trust_and_demo_are_on_by_default_only_when_embedded_on_loopback() -> No
     assert read({"EMBEDDED": "1"}).demo
     assert not read({"EMBEDDED": "1", "HOST": "0.0.0.0"}).trust_user_header
     assert not read({"EMBEDDED": "1", "TRUST_USER_HEADER": "0"}).trust_user_header
+
+
+def test_a_gpu_worker_is_started_by_itself_never_or_always() -> None:
+    assert [read({"GPU_WORKER": value}).gpu_worker for value in ("", "auto", "0", "1")] == [None, None, False, True]
+    assert [read({"TORCH_DEVICE": value}).torch_device for value in ("", "cpu", "cuda", "cuda:3")] == ["auto", "cpu", "cuda", "cuda:3"]
 
 
 def test_worker_processes_follow_max_workers() -> None:

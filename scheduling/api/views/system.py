@@ -16,10 +16,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from scheduling.api import metrics
-from scheduling.api.bodies import HealthBody, JobTypeBody, QueueBody, ReadyBody
+from scheduling.api.system_bodies import HealthBody, JobTypeBody, ModelBody, QueueBody, ReadyBody
 from scheduling.api.views.base import Resource, refusals
 from scheduling.jobtypes import registry
 from scheduling.selectors.health import readiness
+from scheduling.selectors.installed import model_bodies
 from scheduling.selectors.queue import queue_body
 
 _NOT_READY = OpenApiExample(
@@ -50,6 +51,15 @@ class JobTypeViewSet(Resource):
     def list(self, request: Request) -> Response:
         """All job types, each with the JSON schema of its parameters."""
         return Response(registry.describe())
+
+
+class ModelViewSet(Resource):
+    """Models for INSTANSEG_WSI."""
+
+    @extend_schema(operation_id="model_list", tags=["system"], responses={200: ModelBody(many=True), **refusals()})
+    def list(self, request: Request) -> Response:
+        """The installed models by name, of each name the newest first; an empty list when the operator has installed none."""
+        return Response(model_bodies())
 
 
 class Open(APIView):

@@ -37,6 +37,7 @@ def spec_of(job: Job, inputs: Sequence[Job]) -> JobSpec:
         digest=digest,
         keeps_tiles=job.slide_id is not None,
         reuse=_same_work(job, digest) if _is_shared(job) else None,
+        device=job.queue,
     )
 
 
@@ -81,6 +82,7 @@ def _work_of(job: Job, inputs: Sequence[InputRef]) -> dict[str, Any]:
         "parameters": filled(runner.parameters, job.parameters),
         "inputs": sorted([ref.job_type, ref.digest] for ref in inputs),
         **_limits_of(job),
+        **_device_of(job),
     }
 
 
@@ -88,6 +90,11 @@ def _limits_of(job: Job) -> dict[str, Any]:
     """Where the job looks, of a job that is limited at all: the digests of all others stay what they were."""
     annotation = {"annotation": job.annotation.sha256} if job.annotation else {}
     return annotation | ({"region": job.region} if job.region else {})
+
+
+def _device_of(job: Job) -> dict[str, Any]:
+    """The kind of device, since tiles are equal to the byte on one kind only; the digests of jobs on the cpu stay what they were."""
+    return {} if job.queue == "cpu" else {"device": job.queue}
 
 
 def _same_work(job: Job, digest: str) -> ReuseRef | None:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from rest_framework.test import APIClient
 
-from scheduling.jobtypes.shown import ShownTiles
+from scheduling.jobtypes.shown import SETTLED, ShownTiles, settled_parts
 from scheduling.jobtypes.tilefiles import TileFolder, from_ranges
 from scheduling.models import Job, Slide
 from scheduling.selectors import overlays
 from scheduling.selectors.mosaics import MOSAICS
 from scheduling.slides.overlay import token_of
+from scheduling.slides.seams import to_json
 from scheduling.slides.vectortiles import decode
 from scheduling.states import JobState
 from tests.integration.api.conftest import finish
@@ -36,6 +37,7 @@ def _nothing_kept() -> None:
     overlays.PICTURES.clear()
     MOSAICS.clear()
     overlays.read_layout.cache_clear()
+    settled_parts.cache_clear()
 
 
 @pytest.fixture
@@ -210,6 +212,7 @@ def _forget() -> None:
     overlays.PICTURES.clear()
     MOSAICS.clear()
     overlays.read_layout.cache_clear()
+    settled_parts.cache_clear()
 
 
 def test_a_damaged_tile_is_not_shown_and_not_in_the_token(alice: APIClient, base: str, tiles: TileFolder) -> None:
@@ -289,3 +292,14 @@ def test_every_cell_is_counted_in_the_picture_of_the_whole_slide(alice: APIClien
     total = sum(int(counts.sum()) for _, counts in seen.shown.counts(range(TILES)))
     assert total == TILES * CELLS
     assert alice.get(f"{base}/overlay/2/0_0").status_code == 200
+
+
+def test_addresses_change_once_if_the_seams_change_what_is_shown(alice: APIClient, base: str, tiles: TileFolder) -> None:
+    before = alice.get(f"{base}/tiles").json()["version"]
+    tiles.publish_part(SETTLED, to_json({}))
+    assert alice.get(f"{base}/tiles").json()["version"] == before
+    (tiles.path / SETTLED).unlink()
+    settled_parts.cache_clear()
+    tiles.publish_part(SETTLED, to_json({3: [0]}))
+    assert alice.get(f"{base}/tiles").json()["version"] != before
+    assert len(decode(alice.get(f"{base}/tiles/3").content).rows) == CELLS - 1

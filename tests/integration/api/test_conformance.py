@@ -98,7 +98,7 @@ text = st.text(max_size=12) | st.sampled_from(
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=8)
-KEYS = ["job_id", "branch", "job_type", "parameters", "slide", "depends_on", "cache", "timeout_s", "region", "annotation"]
+KEYS = ["job_id", "branch", "job_type", "parameters", "slide", "depends_on", "cache", "timeout_s", "region", "annotation", "requires"]
 positions = st.lists(st.lists(st.floats() | st.integers() | text, max_size=3), max_size=6)
 geometries = st.fixed_dictionaries(
     {"type": st.sampled_from(["Polygon", "MultiPolygon", "Feature", "FeatureCollection", "Point"]) | text},
@@ -112,11 +112,16 @@ geometries = st.fixed_dictionaries(
 regions = values | geometries | st.dictionaries(st.sampled_from(["x", "y", "width", "height"]), scalars, max_size=4)
 parameters = st.dictionaries(st.sampled_from(["tiles", "seconds_per_tile", "fail_at_tile"]) | text, values, max_size=3)
 good_job = st.fixed_dictionaries(
-    {"job_id": st.sampled_from("abcd"), "branch": st.just("b"), "job_type": st.sampled_from(["TISSUE_MASK", "SEGMENT_CELLS"])},
+    {
+        "job_id": st.sampled_from("abcd"),
+        "branch": st.just("b"),
+        "job_type": st.sampled_from(["TISSUE_MASK", "SEGMENT_CELLS", "INSTANSEG_WSI"]),
+    },
     optional={
         "parameters": parameters,
         "depends_on": st.lists(st.sampled_from("abcd"), max_size=2),
         "timeout_s": st.floats() | st.integers(),
+        "requires": st.sampled_from(["cpu", "gpu"]) | values,
     },
 )
 jobs = good_job | st.dictionaries(st.sampled_from(KEYS) | text, values, max_size=5)

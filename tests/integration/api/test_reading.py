@@ -119,6 +119,7 @@ def test_staff_see_all(staff: APIClient, submit: Callable[..., str]) -> None:
         "/slide/a/tile/0/0_0/",
         "/queue/x",
         "/job-types/",
+        "/model/",
     ],
 )
 def test_unknown_paths_are_missing_in_json(alice: APIClient, path: str) -> None:
@@ -146,7 +147,7 @@ def test_job_types_are_described_with_their_parameters(alice: APIClient) -> None
     assert types["SEGMENT_CELLS"]["parameters"]["type"] == "object"
 
 
-@pytest.mark.parametrize("path", ["/workflow", "/slide", "/queue", "/job-types", "/workflow/{id}"])
+@pytest.mark.parametrize("path", ["/workflow", "/slide", "/queue", "/job-types", "/model", "/workflow/{id}"])
 def test_a_browser_gets_pages_that_run_no_inline_script(alice: APIClient, submit: Callable[..., str], path: str) -> None:
     answer = alice.get(path.format(id=submit()), HTTP_ACCEPT="text/html,application/xhtml+xml,*/*;q=0.8")
     assert answer.status_code == 200

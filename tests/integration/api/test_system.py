@@ -163,7 +163,10 @@ def test_the_schema_is_valid_and_complete() -> None:
         *(("/slide/{slide_id}/annotation/{annotation_id}", method) for method in ("get", "delete")),
         ("/slide/{slide_id}/annotation/{annotation_id}/geojson", "get"),
         *((f"/slide/{{slide_id}}/{picture}", "get") for picture in ("thumbnail", "tile/{level}/{column}_{row}")),
-        *((path, "get") for path in ("/slide-root", "/slide-root/{root}", "/queue", "/job-types", "/healthz", "/readyz", "/metrics")),
+        *(
+            (path, "get")
+            for path in ("/slide-root", "/slide-root/{root}", "/queue", "/job-types", "/model", "/healthz", "/readyz", "/metrics")
+        ),
     }
 
 

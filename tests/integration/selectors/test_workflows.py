@@ -27,7 +27,7 @@ JOB_KEYS = [
     *("job_id", "branch", "job_type", "state", "tiles_total", "tiles_processed", "progress"),
     *("id", "attempt", "waiting_reason", "error", "warnings", "slide"),
 ]
-REQUEST_KEYS = ["depends_on", "cache", "cached", "timeout_s", "region", "annotation"]
+REQUEST_KEYS = ["depends_on", "cache", "cached", "timeout_s", "region", "annotation", "requires"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

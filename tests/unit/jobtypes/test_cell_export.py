@@ -21,10 +21,11 @@ from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.segmentation import Segmentation
+from scheduling.jobtypes.shown import SETTLED
 from scheduling.slides.cells import Detected, decode
 from scheduling.slides.contours import split_pieces
 from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.seams import from_json, settled
+from scheduling.slides.seams import from_json, settled_rows
 from scheduling.slides.stain import EOSIN, HEMATOXYLIN, Stains
 from tests.unit.jobtypes.driving import artifacts_of, job_context, run_job
 
@@ -41,7 +42,7 @@ class Dark(Segmentation):
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
         return Geometry(downsample=1, core_px=CORE, halo_px=136)
 
-    def constants(self, reader: SlideReader, mask: Mask, geometry: Geometry, mpp: float, parameters: dict[str, Any]) -> Any:
+    def constants(self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]) -> Any:
         return Stains(background=(245.0, 245.0, 245.0), hematoxylin=HEMATOXYLIN, eosin=EOSIN), {}
 
     def detect(
@@ -139,9 +140,9 @@ def test_the_mask_that_was_used_is_exported_with_its_outlines(context: JobContex
 
 
 def test_the_published_seams_leave_of_the_tiles_what_the_artifacts_hold(context: JobContext) -> None:
-    lost = from_json(context.tiles.read_part("seams"))
+    found = from_json(context.tiles.read_part(SETTLED))
     tables = [decode(context.tiles.read(tile)) for tile in range(len(Dark().layout(context).cores))]
-    kept = [len(settled(table, lost.get(tile, ()))) for tile, table in enumerate(tables)]
+    kept = [len(settled_rows(table, found.get(tile, ()))) for tile, table in enumerate(tables)]
     assert sum(kept) == len(planted()) < sum(map(len, tables))
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from scheduling.jobtypes.running import compute, survey
 from scheduling.jobtypes.segment_cells import SegmentCells
-from scheduling.jobtypes.shown import TILES_A_PART, ShownTiles
+from scheduling.jobtypes.shown import SETTLED, TILES_A_PART, ShownTiles
 from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
 from scheduling.slides.cells import encode
+from scheduling.slides.seams import to_json
 from scheduling.slides.synthetic import write_sample
 from scheduling.slides.vectortiles import decode
 from tests.support.cells import made_cells, made_layout, made_tile, table_of
@@ -102,6 +103,29 @@ def test_candidates_for_neighbours_are_neither_drawn_nor_counted(shown: ShownTil
     table = table_of(rings, np.full((3, 2), 2.0), depth_px=[1.0, -2.0, 0.0])
     assert list(shown.metadata(table, 0)) == ["density"]
     assert int(next(iter([shown._counted(table.take([0, 2]), 0)])).sum()) == 2
+
+
+def test_what_is_shown_follows_the_seams_once_they_are_settled(shown: ShownTiles) -> None:
+    x, y = shown._corners[0]
+    places = np.array([[x + 60.0, y + 60.0], [x + 120.0, y + 60.0], [x + 131.0, y + 60.0]])
+    rings = [np.array([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]) + place.astype(int) for place in places]
+    table = table_of(rings, places, depth_px=[60.0, 8.0, -3.0])
+    shown.tiles.publish(0, encode(table, shown.metadata(table, 0)))
+    assert (totals(shown)[0], decode(shown.vector(0)).rows.tolist()) == (2, [0, 1])
+    shown.tiles.publish_part(SETTLED, to_json({0: [0, 2]}))
+    later = ShownTiles(tiles=shown.tiles, layout=shown.layout, mpp=shown.mpp)
+    wanted, before = {**totals(shown), 0: 2}, counted_at(shown, 0)
+    assert decode(later.vector(0)).rows.tolist() == [1, 2]
+    assert totals(later) == wanted
+    assert counted_at(later, 0) != before
+    for step in later.gathering()[:1]:
+        step()
+    assert totals(later) == wanted
+    assert counted_at(later, 0) != before
+
+
+def counted_at(shown: ShownTiles, tile: int) -> bytes:
+    return next(counts for _, counts in shown.counts([tile])).tobytes()
 
 
 def test_a_vector_tile_holds_the_cells_of_its_tile(shown: ShownTiles) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scheduling.slides.cells import Detected, cells_of_window, decode, encode
 from scheduling.slides.contours import split_pieces
-from scheduling.slides.seams import conflicts, dropped, from_json, settled, to_json
+from scheduling.slides.seams import competing, conflicts, dropped, exceptions, from_json, guards, settled_rows, to_json
 from scheduling.slides.tiling import GUARD_PX, Grid
 
 SIDE, CORE, HALO = 360, 120, 64
@@ -42,9 +42,10 @@ def tile_of(disks: Disks, tile: int, jitter: random.Random | None = None) -> pa.
 
 def merged(tables: dict[int, pa.Table], order: list[int]) -> list[tuple[float, float]]:
     """Centroids that are kept, by tile and row, when the tiles are compared in this order."""
-    pairs = [pair for a in order for b in order if a != b for pair in conflicts(tables[a], a, tables[b], b)]
-    lost = from_json(to_json(dropped(pairs)))
-    kept = [settled(tables[tile], lost.get(tile, ())) for tile in sorted(tables)]
+    near = {tile: competing(table, tile) for tile, table in tables.items()}
+    pairs = [pair for a in order for b in order if a != b for pair in conflicts(near[a], near[b])]
+    found = from_json(to_json(exceptions(dropped(pairs), {tile: guards(rivals) for tile, rivals in near.items()})))
+    kept = [tables[tile].take(settled_rows(tables[tile], found.get(tile, ()))) for tile in sorted(tables)]
     return [place for cells in kept for place in zip(cells["centroid_x_px"].to_pylist(), cells["centroid_y_px"].to_pylist(), strict=True)]
 
 
@@ -80,7 +81,25 @@ def test_only_objects_in_conflict_are_held() -> None:
     deep = [(x, y, 5) for x in range(30, 100, 20) for y in range(30, 100, 20)]
     tables = {tile: tile_of([*deep, (CORE, 60, 5)], tile) for tile in range(2)}
     assert len(tables[0]) == len(deep) + 1
-    assert [[rival.row for rival in pair] for pair in conflicts(tables[0], 0, tables[1], 1)] == [[int(np.argmin(tables[0]["depth_px"])), 0]]
+    pairs = conflicts(competing(tables[0], 0), competing(tables[1], 1))
+    assert [[rival.row for rival in pair] for pair in pairs] == [[int(np.argmin(tables[0]["depth_px"])), 0]]
+
+
+def test_views_that_agree_leave_nothing_to_write_down() -> None:
+    tables = {tile: tile_of([(CORE, CORE, 9), (CORE - 3, 40, 7), (60, CORE + 2, 7)], tile) for tile in range(len(GRID))}
+    near = {tile: competing(table, tile) for tile, table in tables.items()}
+    pairs = [pair for a in tables for b in tables if a < b for pair in conflicts(near[a], near[b])]
+    guarded = {tile: guards(rivals) for tile, rivals in near.items()}
+    assert any(guarded.values())
+    assert exceptions(dropped(pairs), guarded) == {}
+
+
+def test_what_only_a_neighbour_saw_is_an_exception() -> None:
+    tables = {0: tile_of([(CORE + 2, 60, 7), (60, 60, 7)], 0), 1: tile_of([], 1)}
+    found = exceptions({}, {tile: guards(competing(table, tile)) for tile, table in tables.items()})
+    assert found == {0: guards(competing(tables[0], 0))}
+    assert settled_rows(tables[0]).tolist() == [1 - found[0][0]]
+    assert settled_rows(tables[0], found[0]).tolist() == [0, 1]
 
 
 def test_depth_tells_how_far_a_centroid_is_from_the_edge_of_its_core() -> None:

@@ -1,0 +1,105 @@
+"""JSON schema of the parameters of INSTANSEG_WSI, shown by GET /job-types, and the model that a new job gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scheduling.instanseg.facts import ModelFacts
+from scheduling.instanseg.store import ModelStore
+from scheduling.jobtypes.base import BadParameter
+
+_UNIT_INTERVAL = {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": None}
+
+PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "model": {
+            "type": ["string", "null"],
+            "maxLength": 64,
+            "default": None,
+            "description": "Name or SHA-256 of an installed model, as GET /model lists them; null: the only one.",
+        },
+        "model_sha256": {
+            "type": ["string", "null"],
+            "pattern": "^[0-9a-f]{64}$",
+            "default": None,
+            "description": "Set by the server: the model that the job got when it was submitted, and keeps.",
+        },
+        "mask_threshold": {
+            **_UNIT_INTERVAL,
+            "description": "A pixel belongs to a nucleus from this probability on; null: the model's own.",
+        },
+        "seed_threshold": {
+            **_UNIT_INTERVAL,
+            "description": "A nucleus begins at a peak of the seed map of at least this height; null: the model's own.",
+        },
+        "peak_distance": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": 31,
+            "default": None,
+            "description": "Peaks of the seed map closer than this are one (pixels of the model); null: the model's own.",
+        },
+        "overlap_threshold": {
+            **_UNIT_INTERVAL,
+            "description": "Objects that share more than this part of their area are one; null: the model's own.",
+        },
+        "min_area_um2": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 10,
+            "description": "Smaller nuclei are dropped (µm²).",
+        },
+        "max_area_um2": {
+            "type": "number",
+            "minimum": 10,
+            "maximum": 2000,
+            "default": 1000,
+            "description": "Larger nuclei are dropped (µm²).",
+        },
+        "tile_px": {
+            "type": "integer",
+            "minimum": 256,
+            "maximum": 2048,
+            "multipleOf": 8,
+            "default": 832,
+            "description": (
+                "Side of a tile's core at the model's resolution; with what it reads beyond, 96 pixels on each side or more where the model "
+                "looks further, windows of 1024 pixels."
+            ),
+        },
+    },
+}
+
+
+def settled_model(parameters: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+    """The parameters with the hash of the model that is meant now, as `model_sha256`, and its name, as `model`.
+
+    Unchanged when none is named and none is installed: planning says so, and what to use instead. Raises BadParameter.
+    """
+    installed = ModelStore(data_dir).all()
+    model, sha256 = parameters.get("model"), parameters.get("model_sha256")
+    if model is None and sha256 is None and not installed:
+        return parameters
+    facts = _meant(installed, sha256 or model)
+    if model not in {None, facts.name, facts.sha256}:
+        raise BadParameter("model", f"{sha256} is not the hash of {model}, but of {facts.name}.")
+    return {**parameters, "model": facts.name, "model_sha256": facts.sha256}
+
+
+def _meant(installed: list[ModelFacts], wanted: str | None) -> ModelFacts:
+    """The model of that hash, the newest of that name, or for None the only one."""
+    found = [facts for facts in installed if wanted in {None, facts.name, facts.sha256}]
+    names = list(dict.fromkeys(facts.name for facts in installed))
+    if not found:
+        raise BadParameter("model", f"There is no model {wanted} here; {_listed(names)}.")
+    if wanted is None and len(names) > 1:
+        raise BadParameter("model", f"Name a model; {_listed(names)}.")
+    return found[0]
+
+
+def _listed(names: list[str]) -> str:
+    return f"installed: {', '.join(names)}" if names else "none is installed"
