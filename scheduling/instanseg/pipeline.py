@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, repeat
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from scheduling.slides.contours import Labels
 from scheduling.slides.interface import RGB
 
 Read = Callable[[int], RGB]
+ReadNext = Callable[[], tuple[int, RGB] | None]
 Found = tuple[Labels, Labels | None]
 
 #: Windows that the device computes at once, and threads that read for it; to be measured on the device at hand.
@@ -57,23 +60,31 @@ class Pipeline:
         self._readers = readers or (READERS if network.is_cuda else 1)
         self.seconds = Seconds()
 
-    def labels(self, tiles: Iterable[int], read: Read) -> Iterator[tuple[int, Found]]:
-        """Each tile with its labels, in order. `read` gives a tile's window, uint8 (h, w, 3), all of one size; several threads call it.
+    def labels(self, tiles: Iterable[int], read: Read) -> Iterator[tuple[int, RGB, Found]]:
+        """Each tile with its window and its labels, in order. `read` gives a window, uint8 (h, w, 3), all of one size; several threads call it.
 
         Whoever stops taking must close the iterator; then, and after an error, all threads have ended. Raises what a stage
         raised; torch.OutOfMemoryError when not even one window fits on the device.
         """
-        run = _Run(self, tiles, read, self._readers)
+        return self._run((partial(_with_number, read, tile) for tile in tiles), self._readers)
+
+    def over(self, windows: Iterable[tuple[int, RGB]]) -> Iterator[tuple[int, RGB, Found]]:
+        """As `labels`, for windows that are read as they are taken: one thread takes them."""
+        source = iter(windows)
+        return self._run(repeat(lambda: next(source, None)), 1)
+
+    def _run(self, reads: Iterable[ReadNext], readers: int) -> Iterator[tuple[int, RGB, Found]]:
+        run = _Run(self, reads, readers)
         try:
             yield from run.results()
         finally:
             run.end()
 
-    def read_one(self, read: Read, tile: int) -> RGB:
-        """In a reading thread."""
+    def read_one(self, read: ReadNext) -> tuple[int, RGB] | None:
+        """In a reading thread; None when there is no more."""
         began = time.perf_counter()
         try:
-            return read(tile)
+            return read()
         finally:
             self.seconds.add("read", began)
 
@@ -111,23 +122,23 @@ class Pipeline:
 class _Run:
     """The threads of one call: readers, a feeder, a finisher; all end with it."""
 
-    def __init__(self, pipeline: Pipeline, tiles: Iterable[int], read: Read, readers: int) -> None:
-        self._pipeline, self._tiles, self._read = pipeline, iter(tiles), read
+    def __init__(self, pipeline: Pipeline, reads: Iterable[ReadNext], readers: int) -> None:
+        self._pipeline, self._reads = pipeline, iter(reads)
         self._ahead = readers + pipeline.batch
         self._stopped = threading.Event()
-        self._out: queue.Queue[tuple[int, Future[Found]] | BaseException | None] = queue.Queue(maxsize=2 * pipeline.batch)
+        self._out: queue.Queue[tuple[int, RGB, Future[Found]] | BaseException | None] = queue.Queue(maxsize=2 * pipeline.batch)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="labels")
         self._feeder = threading.Thread(target=self._feed, name="feeder", daemon=True)
         self._feeder.start()
 
-    def results(self) -> Iterator[tuple[int, Found]]:
+    def results(self) -> Iterator[tuple[int, RGB, Found]]:
         """In order. Raises what a stage raised."""
         while (entry := self._out.get()) is not None:
             if isinstance(entry, BaseException):
                 raise entry
-            tile, labels = entry
-            yield tile, labels.result()
+            tile, window, labels = entry
+            yield tile, window, labels.result()
 
     def end(self) -> None:
         """Let no thread begin anything new, and wait for what they are at."""
@@ -138,33 +149,27 @@ class _Run:
 
     def _feed(self) -> None:
         try:
-            for tiles, windows in self._batches():
-                for tile, inferred in zip(tiles, self._pipeline.infer_some(windows), strict=True):
-                    self._put((tile, self._finisher.submit(self._pipeline.finish_one, inferred)))
+            for batch in self._batches():
+                for (tile, window), inferred in zip(batch, self._pipeline.infer_some([window for _, window in batch]), strict=True):
+                    self._put((tile, window, self._finisher.submit(self._pipeline.finish_one, inferred)))
             self._put(None)
         except Exception as error:  # noqa: BLE001  (it is raised in the thread that takes the results)
             self._put(error)
 
-    def _batches(self) -> Iterator[tuple[list[int], list[RGB]]]:
+    def _batches(self) -> Iterator[list[tuple[int, RGB]]]:
         """Windows as they are read, in order, as many at once as fit; an error after what came before it."""
-        reading: deque[tuple[int, Future[RGB]]] = deque()
-        tiles: list[int] = []
-        windows: list[RGB] = []
+        reading: deque[Future[tuple[int, RGB] | None]] = deque()
+        batch: list[tuple[int, RGB]] = []
         while not self._stopped.is_set():
-            self._read_ahead(reading)
-            if len(windows) >= self._pipeline.batch or (windows and (not reading or reading[0][1].exception() is not None)):
-                yield tiles, windows
-                tiles, windows = [], []
-            elif not reading:
+            for read in islice(self._reads, self._ahead - len(reading)):
+                reading.append(self._readers.submit(self._pipeline.read_one, read))
+            if len(batch) >= self._pipeline.batch or (batch and _is_over(reading)):
+                yield batch
+                batch = []
+            elif not reading or (window := reading.popleft().result()) is None:
                 return
             else:
-                tile, window = reading.popleft()
-                windows.append(window.result())
-                tiles.append(tile)
-
-    def _read_ahead(self, reading: deque[tuple[int, Future[RGB]]]) -> None:
-        while len(reading) < self._ahead and (tile := next(self._tiles, None)) is not None:
-            reading.append((tile, self._readers.submit(self._pipeline.read_one, self._read, tile)))
+                batch.append(window)
 
     def _put(self, entry: Any) -> None:
         """Wait for a place, unless nobody takes any more."""
@@ -172,3 +177,12 @@ class _Run:
             with suppress(queue.Full):
                 self._out.put(entry, timeout=_PATIENCE_S)
                 return
+
+
+def _is_over(reading: deque[Future[tuple[int, RGB] | None]]) -> bool:
+    """Whether the next window is an error, or there is none."""
+    return not reading or reading[0].exception() is not None or reading[0].result() is None
+
+
+def _with_number(read: Read, tile: int) -> tuple[int, RGB]:
+    return tile, read(tile)

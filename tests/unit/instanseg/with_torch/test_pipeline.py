@@ -45,9 +45,10 @@ def pipeline_of(network: object, **options: int) -> Pipeline:
     return Pipeline(network, NORM, {}, **options)  # type: ignore[arg-type]
 
 
-def tiles_of(found: Iterator[tuple[int, tuple[np.ndarray, None]]]) -> list[int]:
+def tiles_of(found: Iterator[tuple[int, np.ndarray, tuple[np.ndarray, None]]]) -> list[int]:
     out = []
-    for tile, (labels, _) in found:
+    for tile, window, (labels, _) in found:
+        assert np.array_equal(window, window_of(tile))
         assert (labels == tile % 251).all()
         out.append(tile)
     return out
@@ -64,7 +65,8 @@ def test_a_real_model_gives_the_labels_that_it_gives_one_by_one(network: Callabl
     model, slide = network("cells", True), tissue(384, 256)
     windows = {tile: np.ascontiguousarray(slide[:, 64 * tile : 64 * tile + 128]) for tile in range(4)}
     for batch, readers in ((1, 1), (3, 2)):
-        found = dict(Pipeline(model, NORM, {}, batch=batch, readers=readers).labels([3, 0, 2, 1], windows.__getitem__))
+        pipeline = Pipeline(model, NORM, {}, batch=batch, readers=readers)
+        found = {tile: labels for tile, _, labels in pipeline.labels([3, 0, 2, 1], windows.__getitem__)}
         assert list(found) == [3, 0, 2, 1]
         for tile, labels in found.items():
             assert all(np.array_equal(ours, one) for ours, one in zip(labels, model.labels(windows[tile], NORM, {}), strict=True))
@@ -82,7 +84,31 @@ def test_results_come_in_the_order_of_the_tiles_however_long_each_is_read(batch:
     assert pipeline.seconds.read > 0
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_windows_that_are_read_as_they_are_taken_go_through_it_too(batch: int) -> None:
+    taken_by = set()
+
+    def windows() -> Iterator[tuple[int, np.ndarray]]:
+        for tile in range(30):
+            taken_by.add(threading.current_thread())
+            yield tile, window_of(tile)
+            if tile == 20 and batch == 4:
+                raise OSError("torn tile")
+
+    found = pipeline_of(Counting(), batch=batch).over(windows())
+    if batch == 4:
+        out = []
+        with pytest.raises(OSError, match="torn tile"):
+            out.extend(tile for tile, *_ in found)
+        assert out == list(range(21))
+    else:
+        assert tiles_of(found) == list(range(30))
+    assert len(taken_by) == 1
+    assert threading.current_thread() not in taken_by
+
+
 def test_no_tile_gives_nothing() -> None:
+    assert tiles_of(pipeline_of(Counting(), batch=4).over([])) == []
     assert tiles_of(pipeline_of(Counting(), batch=4).labels([], window_of)) == []
 
 
@@ -109,7 +135,7 @@ def test_a_tile_that_cannot_be_read_is_an_error_in_its_place(batch: int) -> None
 
     taken = []
     with pytest.raises(OSError, match="torn tile"):
-        taken.extend(tile for tile, _ in pipeline_of(Counting(), batch=batch, readers=3).labels(range(20), read))
+        taken.extend(tile for tile, *_ in pipeline_of(Counting(), batch=batch, readers=3).labels(range(20), read))
     assert taken == list(range(6))
 
 
@@ -154,7 +180,7 @@ def test_reading_stays_a_bounded_distance_ahead() -> None:
         return window_of(tile)
 
     furthest = 0
-    for tile, _ in pipeline_of(Counting(), batch=2, readers=2).labels(range(60), read):
+    for tile, *_ in pipeline_of(Counting(), batch=2, readers=2).labels(range(60), read):
         time.sleep(0.002)
         furthest = max(furthest, len(read_tiles) - tile)
     assert furthest < 20
