@@ -25,7 +25,7 @@ from scheduling import solo
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
 from scheduling.engine.messages import Bundle, Failure, Outcome
-from scheduling.instanseg import devices
+from scheduling.instanseg import devices, threads
 from scheduling.tasks import DELIVERY_S, TASK, deliver
 from scheduling.version import code_version
 from workflowsite import env
@@ -98,13 +98,6 @@ def _check_device(sender: Any, **_: Any) -> None:
         sys.exit(f"error: TORCH_DEVICE={device!r}: {problem}; no worker of the queue gpu")
 
 
-@signals.worker_init.connect
-def _grant_cores(sender: Any, **_: Any) -> None:
-    """Threads that torch may have in each process: it takes all cores if nobody says otherwise."""
-    processes = 1 if _is_solo(sender) else int(sender.concurrency)
-    os.environ.setdefault("TORCH_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-
-
 def _is_solo(sender: Any) -> bool:
     """Of a worker that has no pool yet."""
     return "solo" in str(sender.pool_cls)
@@ -119,6 +112,12 @@ def _begin(sender: Any, **_: Any) -> None:
     thread.start()
     if isinstance(sender.pool, SoloPool):
         solo.begin(solo.Watch(give_up=_report_stuck, leave=thread.end))
+
+
+@signals.celeryd_after_setup.connect
+def _share_cores(instance: Any, **_: Any) -> None:
+    """Before the children are there: each may use its share of the cores for a model."""
+    threads.share_cores(1 if issubclass(instance.pool_cls, SoloPool) else instance.concurrency)
 
 
 @signals.worker_shutdown.connect

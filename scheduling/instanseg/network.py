@@ -7,12 +7,12 @@ the network is run alone and that is used instead.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,20 @@ import torch
 from scheduling.instanseg.facts import ModelFacts, ModelUnusable
 from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.postprocess import FastLabels
+from scheduling.instanseg.threads import granted
 from scheduling.slides.contours import Labels
 from scheduling.slides.interface import RGB
 
-#: How many cores a worker process has for its arithmetic; a worker sets it for its children.
-THREADS_VARIABLE = "TORCH_NUM_THREADS"
 _KEPT = 2
 _CONVERSIONS: dict[str, type] = {"int": int, "float": float, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the device has computed of one window: the network's fields, float (channels, h, w), or labels, float (outputs, h, w)."""
+
+    values: Any
+    is_fields: bool
 
 
 class Network:
@@ -50,6 +57,11 @@ class Network:
         return cls(load_module(path, facts.sha256, device), facts, device)
 
     @property
+    def is_fast(self) -> bool:
+        """Whether the fast post-processing fits this model."""
+        return self._fast is not None
+
+    @property
     def is_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
@@ -61,21 +73,21 @@ class Network:
         """
         return self.finish(self.infer([rgb], norm, settings)[0], settings)
 
-    def infer(self, windows: Sequence[RGB], norm: Normalisation, settings: Mapping[str, float]) -> list[Any]:
-        """What the device computes of windows of one size; for `finish`. Raises torch.OutOfMemoryError on a device."""
-        with torch.inference_mode(), self._autocast(), _quiet():
+    def infer(self, windows: Sequence[RGB], norm: Normalisation, settings: Mapping[str, float]) -> list[Inferred]:
+        """The device's part of windows of one size, uint8 (h, w, 3). Raises torch.OutOfMemoryError on a device."""
+        with torch.inference_mode(), self._autocast(), quiet():
             batch = self._normalised(windows, norm)
             if self._can_be_fast(windows[0], settings):
-                return [fields.clone() for fields in self.module.fcn(batch)]
+                return [Inferred(fields, True) for fields in self.module.fcn(batch)]
             arguments = self._arguments(settings)
-            return [self.module(window[None].clone(), **arguments)[0] for window in batch]
+            return [Inferred(self.module(window[None].clone(), **arguments)[0], False) for window in batch]
 
-    def finish(self, inferred: Any, settings: Mapping[str, float]) -> tuple[Labels, Labels | None]:
+    def finish(self, inferred: Inferred, settings: Mapping[str, float]) -> tuple[Labels, Labels | None]:
         """The labels, as `labels` returns them, of one entry of what `infer` returned."""
         with torch.inference_mode():
-            if self._fast is not None and inferred.shape[0] != len(self.facts.outputs):
-                return self._fast.labels(inferred.float(), settings)
-            nuclei, *cells = inferred.cpu().numpy().astype(np.int32)
+            if self._fast is not None and inferred.is_fields:
+                return self._fast.labels(inferred.values.float(), settings)
+            nuclei, *cells = inferred.values.cpu().numpy().astype(np.int32)
             return nuclei, cells[0] if cells else None
 
     def warm_up(self, window_px: int, batch: int = 1) -> None:
@@ -112,7 +124,7 @@ def load_module(path: Path, sha256: str | None = None, device: str = "cpu") -> A
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise ModelUnusable("The model's file has changed since it was installed; install the model again.")
     try:
-        with _quiet():
+        with quiet():
             return torch.jit.load(BytesIO(data), map_location=device)
     except (RuntimeError, ValueError) as error:
         raise ModelUnusable(f"The file is no TorchScript model that this version of torch ({torch.__version__}) can read.") from error
@@ -146,13 +158,13 @@ def _settable(module: Any) -> dict[str, type]:
 
 def _use_granted_cores() -> None:
     """As many threads as the worker was granted; elsewhere as many as torch likes."""
-    granted = os.environ.get(THREADS_VARIABLE)
-    if granted:
-        torch.set_num_threads(int(granted))
+    threads = granted()
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what torch says to everybody who runs TorchScript or a sparse product; nobody who reads the log can act on it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)

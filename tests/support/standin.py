@@ -40,7 +40,7 @@ def write_standin(path: Path, variant: str = "nuclei") -> Path:
 @cache
 def standin_bytes(variant: str = "nuclei") -> bytes:
     """The TorchScript file of a variant; takes a few seconds the first time."""
-    exporter = _library()
+    exporter = library()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = exporter.InstanSeg_Torchscript(
@@ -51,7 +51,7 @@ def standin_bytes(variant: str = "nuclei") -> bytes:
     return buffer.getvalue()
 
 
-def _library() -> Any:
+def library() -> Any:
     """The module that holds the exporter. Its neighbours import seaborn, which only their plots use: an empty module will do."""
     absent = [name for name in ("seaborn", "pandas", "matplotlib", "matplotlib.pyplot") if not _is_there(name)]
     sys.modules.update({name: ModuleType(name) for name in absent})
