@@ -42,6 +42,7 @@ class Running:
     #: Orders by claim: the youngest running job has the highest.
     epoch: int = 0
     is_paused: bool = False
+    queue: str = "cpu"
     #: It is on its way back to waiting: nothing more of it is sent, its place comes free at the next bundle border.
     is_yielding: bool = False
 
@@ -130,7 +131,7 @@ def decide(snapshot: Snapshot, limits: Limits, now: datetime) -> Decisions:
         requeue=requeue,
         admit=admit,
         claim=claims,
-        preempt=(*_withdrawals(snapshot, overdue), *_preemptions(snapshot, limits, set(ready), claims)),
+        preempt=(*_withdrawals(snapshot, limits, overdue), *_preemptions(snapshot, limits, set(ready), claims)),
     )
 
 
@@ -147,16 +148,26 @@ def _overdue(kept: list[Slot], needed: int, limits: Limits, now: datetime) -> tu
     return tuple(slot.user for slot in sorted(over, key=lambda slot: (slot.since, slot.user))[:needed])
 
 
-def _withdrawals(snapshot: Snapshot, overdue: tuple[int, ...]) -> tuple[Preemption, ...]:
-    """Running jobs that lose their right to run: their workflow is paused, or their user's tenure has ended."""
+def _withdrawals(snapshot: Snapshot, limits: Limits, overdue: tuple[int, ...]) -> tuple[Preemption, ...]:
+    """Running jobs that lose their right to run, the paused ones first."""
     staying = [job for job in snapshot.running if not job.is_yielding]
-    paused = [Preemption(job=job.job, reason="its workflow is paused") for job in staying if job.is_paused]
-    ended = [
-        Preemption(job=job.job, reason="its user's time with a slot is over while others wait")
-        for job in staying
-        if job.user in overdue and not job.is_paused
-    ]
-    return (*paused, *ended)
+    lost = [Preemption(job=job.job, reason=reason) for job in staying if (reason := _right_lost(job, limits, overdue))]
+    paused = {job.job for job in staying if job.is_paused}
+    return tuple(sorted(lost, key=lambda preemption: preemption.job not in paused))
+
+
+def _right_lost(job: Running, limits: Limits, overdue: tuple[int, ...]) -> str:
+    """Why a running job must wait again: its workflow is paused, its user's tenure is over, its kind of worker is gone; "" when it goes on."""
+    if job.is_paused:
+        return "its workflow is paused"
+    if job.user in overdue:
+        return "its user's time with a slot is over while others wait"
+    return f"no {job.queue} worker is left" if _is_unserved(job, limits) else ""
+
+
+def _is_unserved(job: Running, limits: Limits) -> bool:
+    """Workers of the cpu are always on their way back; and where none at all is seen, nobody can say which are gone."""
+    return job.queue != "cpu" and bool(limits.queues) and job.queue not in limits.queues
 
 
 def _preemptions(snapshot: Snapshot, limits: Limits, ready: set[int], claims: tuple[Claim, ...]) -> tuple[Preemption, ...]:
@@ -166,7 +177,7 @@ def _preemptions(snapshot: Snapshot, limits: Limits, ready: set[int], claims: tu
     """
     if len(snapshot.running) + len(claims) < limits.max_workers:
         return ()
-    staying = [job for job in snapshot.running if not job.is_yielding and not job.is_paused]
+    staying = [job for job in snapshot.running if not (job.is_yielding or job.is_paused or _is_unserved(job, limits))]
     at_work = {job.user for job in staying} | {claim.user for claim in claims}
     needed = len(ready - at_work) - (len(snapshot.running) - len(staying))
     preempted: list[Preemption] = []

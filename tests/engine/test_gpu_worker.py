@@ -95,13 +95,17 @@ def test_one_that_is_killed_loses_no_finished_tile(engine: Engine, gpu_worker: N
     workflow = submit(alice, ("j", "gpu"), tiles=160, seconds_per_tile=0.02)
     engine.run_until(lambda: is_running(workflow, tiles=16), "sixteen tiles")
     first.kill()
+    engine.run_until(lambda: Job.objects.get().state == "PENDING", "the job's way back")
+    assert workflow_body(workflow)["jobs"][0]["waiting_reason"] == "waiting for a gpu worker"
     kept = Job.objects.get().tiles_processed
+    assert kept >= 16
     engine.inbox.delivered.clear()
     gpu_worker("second")
     engine.finish(workflow)
     assert states(workflow) == {"j": "SUCCEEDED"}
     again = sum(len(outcome["done"]) for outcome in engine.inbox.delivered)  # type: ignore[arg-type,misc]
     assert again <= 160 - kept
+    assert Job.objects.get().attempt == 1
 
 
 def test_one_that_is_stuck_in_a_bundle_ends_itself_and_another_does_it(engine: Engine, gpu_worker: NewGpuWorker, alice: User) -> None:

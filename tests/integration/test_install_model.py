@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zipfile
 from collections.abc import Iterator
 from io import StringIO
@@ -98,6 +99,27 @@ def test_a_second_time_it_is_said_to_be_there_and_nothing_changes(data_dir: Path
     assert ModelStore(data_dir).all() == before
     assert len(probes) == 1
     assert refusal(bundle, name="other") == "This file is installed as brightfield_nuclei; one file has one name."
+
+
+def test_two_at_once_leave_one_model_and_both_say_so(
+    data_dir: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, probes: list[bytes]
+) -> None:
+    both_probe = threading.Barrier(2, timeout=30)
+    probed = installing.probing.probed
+
+    def together(file: Path, data_dir: Path) -> dict[str, Any]:
+        both_probe.wait()
+        return probed(file, data_dir)
+
+    monkeypatch.setattr(installing.probing, "probed", together)
+    said: list[str] = []
+    both = [threading.Thread(target=lambda: said.append(install(bundle))) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert [line.splitlines()[-1].split(" ")[0] for line in said] == ["installed:"] * 2
+    assert len(ModelStore(data_dir).all()) == len(list((data_dir / "models").iterdir())) == 1
 
 
 def test_another_file_than_the_one_that_was_meant_is_not_even_opened(data_dir: Path, bundle: Path, probes: list[bytes]) -> None:

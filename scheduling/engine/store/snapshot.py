@@ -25,9 +25,9 @@ def read_snapshot(
     queue = User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk")[: limits.max_active_users]
     waiting = tuple(Waiting(user=user.pk, since=user.waiting_since) for user in queue if user.waiting_since is not None)
     running = tuple(
-        Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=is_paused, is_yielding=job in yielding)
-        for job, user, lane, epoch, is_paused in Job.objects.filter(state=RUNNING)
-        .values_list("id", "owner_id", "lane", "epoch", "workflow__paused")
+        Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=is_paused, queue=queue, is_yielding=job in yielding)
+        for job, user, lane, epoch, is_paused, queue in Job.objects.filter(state=RUNNING)
+        .values_list("id", "owner_id", "lane", "epoch", "workflow__paused", "queue")
         .order_by("id")
     )
     active = [slot.user for slot in slots if slot.has_unfinished]

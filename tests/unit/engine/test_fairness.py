@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,21 @@ def test_a_user_without_a_running_job_takes_the_place_of_the_youngest_job_of_the
     assert taken_back(decisions) == [4]
     assert decisions.preempt[0].reason == "its user had 3 jobs running and another active user none"
     assert not decisions.claim
+
+
+def test_a_job_whose_kind_of_worker_is_gone_waits_again_and_frees_its_place() -> None:
+    facts = Snapshot(slots=(slot(1),), running=(running(1, 1, queue="gpu"), running(2, 1)))
+    (back,) = decide(facts, limits(), NOW).preempt
+    assert (back.job, back.reason) == (1, "no gpu worker is left")
+    assert not decide(facts, limits(queues=frozenset({"cpu", "gpu"})), NOW).preempt
+    assert not decide(facts, limits(queues=frozenset()), NOW).preempt, "no worker is seen at all: Redis may be away"
+    on_its_way = replace(facts, running=(running(1, 1, queue="gpu", is_yielding=True), running(2, 1)))
+    assert not decide(on_its_way, limits(), NOW).preempt
+
+
+def test_the_place_of_such_a_job_is_enough_for_a_user_without_one() -> None:
+    facts = Snapshot(slots=(slot(1), slot(2)), running=(running(1, 1, queue="gpu"), running(2, 1)), heads=(head(9, 2),))
+    assert taken_back(decide(facts, limits(workers=2), NOW)) == [1]
 
 
 def test_nobody_is_preempted_while_a_place_is_free() -> None:
