@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from scheduling.slides.contours import Labels, first_pixels, ring_areas, split_pieces, trace
 from scheduling.slides.edges import at_half_height, local_mean
+from scheduling.slides.measure import solidities
 from scheduling.slides.stain import Floats, otsu_level, to_levels
 
 cv2.setNumThreads(1)
@@ -159,6 +160,11 @@ def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
     areas_um2 = areas * limits.mpp**2
     keep = (areas > 0) & (areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2)
     return only(labels, keep)
+
+
+def solid(labels: Labels, count: int, least: float) -> tuple[Labels, int]:
+    """Only the objects that fill at least this part of their convex hull, renumbered from 1 in the same order."""
+    return only(labels, np.concatenate([[False], solidities(trace(labels, count)) >= least]))
 
 
 def _mask(levels: Bytes, tissue: Bytes, limits: NucleusLimits) -> Bytes:
