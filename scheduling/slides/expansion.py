@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.contours import Labels, split_pieces
+from scheduling.slides.contours import Labels, outside_of, split_pieces
+from scheduling.slides.runs import boxes_of, runs_of
 from scheduling.slides.stain import OD_STEP, Floats, to_levels
 
 cv2.setNumThreads(1)
@@ -115,14 +116,15 @@ def _with_nucleus(cells: Labels, nuclei: Labels, pieces: Labels, count: int) -> 
 @njit(cache=True)
 def _close(cells: Labels, nuclei: Labels, count: int) -> None:
     """Fill the holes of each cell in which there is nothing; draw a cell that holds others back to its nucleus. In place."""
-    boxes = _boxes(cells, count)
+    runs = runs_of(cells)
+    boxes = boxes_of(runs, runs[:, 3], count)[1]
     before = cells.copy()
     for label in range(1, count + 1):
         left, top, right, bottom = boxes[label]
         if right <= left:
             continue
         part = before[top:bottom, left:right]
-        outside = _outside(part, label)
+        outside = outside_of(part, label)
         has_hole, has_others = False, False
         for y in range(bottom - top):
             for x in range(right - left):
@@ -137,45 +139,3 @@ def _close(cells: Labels, nuclei: Labels, count: int) -> None:
                     cells[top + y, left + x] = 0
                 elif not has_others and part[y, x] == 0 and outside[y, x] == 0:
                     cells[top + y, left + x] = label
-
-
-@njit(cache=True)
-def _boxes(labels: Labels, count: int) -> npt.NDArray[np.int64]:
-    """int64 (count + 1, 4): left, top, right, bottom of each label, right = left = 0 for one that is absent."""
-    out = np.zeros((count + 1, 4), np.int64)
-    out[:, :2] = 1 << 40
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label > 0:
-                out[label, 0] = min(out[label, 0], x)
-                out[label, 1] = min(out[label, 1], y)
-                out[label, 2] = max(out[label, 2], x + 1)
-                out[label, 3] = max(out[label, 3], y + 1)
-    return out
-
-
-@njit(cache=True)
-def _outside(part: Labels, label: int) -> Bytes:
-    """1 at the pixels that are not of the label and are reached from the border of `part` by steps to the four neighbours over such pixels."""
-    height, width = part.shape
-    out = np.zeros((height, width), np.uint8)
-    queue = np.empty(height * width, np.int64)
-    end = 0
-    for y in range(height):
-        for x in range(width):
-            if (y in (0, height - 1) or x in (0, width - 1)) and part[y, x] != label:
-                out[y, x] = 1
-                queue[end] = y * width + x
-                end += 1
-    begin = 0
-    while begin < end:
-        y, x = queue[begin] // width, queue[begin] % width
-        begin += 1
-        for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
-            u, v = x + dx, y + dy
-            if 0 <= u < width and 0 <= v < height and out[v, u] == 0 and part[v, u] != label:
-                out[v, u] = 1
-                queue[end] = v * width + u
-                end += 1
-    return out

@@ -13,7 +13,7 @@ from scheduling.slides.cells import Detected, cells_of_window
 from scheduling.slides.contours import outlines
 from scheduling.slides.expansion import expanded, tissue_of
 from scheduling.slides.geojson import cell_features, result_entries
-from scheduling.slides.nuclei import NucleusLimits, grow, nuclei_labels
+from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
 from scheduling.slides.regions import Region, inside_region, rasterised
 from scheduling.slides.tables import write_parquet
 from scheduling.slides.tiling import Grid
@@ -26,7 +26,6 @@ def warm() -> None:
     stained = (hematoxylin, np.full((64, 64), 0.1, np.float32))
     labels, count = nuclei_labels(stained, NucleusLimits(mpp=0.5, dark_level=70, pale_level=35))
     outlines(labels)
-    grow(labels, np.ones((64, 64), np.uint8), 4)
     cells = expanded(labels, count, tissue_of(stained, 0.5), 4.0)
     found = Detected(nuclei=labels, count=count, stained=stained, cells=cells)
     region = Region(area=shapely.box(1, 1, 9, 9))
