@@ -6,13 +6,11 @@ windows that see the same surroundings cut alike.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.contours import Labels
+from scheduling.slides.contours import Ints, Labels
 from scheduling.slides.runs import Numbers, Runs
 
 Bytes = npt.NDArray[np.uint8]
@@ -21,73 +19,79 @@ Bytes = npt.NDArray[np.uint8]
 _SIDE, _CORNER, _BUCKETS = 5, 7, 8
 
 
-@njit(cache=True)
 def nearest_along(seeds: Bytes, mask: Bytes, most_px: int) -> tuple[Labels, int]:
     """int32 (h, w) labels 1…count of the mask's pixels at most `most_px` from a seed, which is an 8-connected piece of `seeds`, and count."""
-    height, width = mask.shape
-    labels, distances = np.zeros((height, width), np.int32), np.full((height, width), 0xFFFF, np.uint16)
-    # A pixel is queued each time that it comes nearer: lists of pixels, one for each distance that is not reached yet.
-    pixels, following = np.empty(1024, np.int64), np.empty(1024, np.int64)
-    heads, tails = np.full(_BUCKETS, -1, np.int64), np.full(_BUCKETS, -1, np.int64)
-    count, used = _label_seeds(seeds, labels)
-    for y in range(height):
-        for x in range(width):
-            if labels[y, x] > 0:
-                distances[y, x] = 0
-                pixels, following, used = _queue(pixels, following, used, heads, tails, 0, y * width + x)
-    for distance in range(_SIDE * most_px + 1):
-        bucket = distance % _BUCKETS
-        at = heads[bucket]
-        heads[bucket] = -1
+    # A frame of background, so that no step needs to ask whether it leaves the image.
+    free = np.pad(mask, 1)
+    labels = np.zeros(free.shape, np.int32)
+    places, count = _label_seeds(np.pad(seeds, 1), labels)
+    _spread(labels, free, places, _SIDE * most_px)
+    return np.ascontiguousarray(labels[1:-1, 1:-1]), count
+
+
+@njit(cache=True)
+def _spread(labels: Labels, free: Bytes, places: Ints, most: int) -> None:
+    """Carry the labels from `places` (flat indices) over the pixels of `free`, nearest first, up to a distance of `most`. In place."""
+    width = free.shape[1]
+    label, free = labels.reshape(-1), free.reshape(-1)
+    steps = np.array([-width, -1, 1, width, -width - 1, -width + 1, width - 1, width + 1])
+    distances = np.full(len(free), most + 1, np.int32)
+    # A pixel is queued each time that it comes nearer: linked lists, one for each distance that is not reached yet.
+    queue, after, used = np.empty((2 * len(places) + 1024), np.int64), np.empty(2 * len(places) + 1024, np.int64), 0
+    heads, tails = np.full(_BUCKETS, -1, np.int64), np.zeros(_BUCKETS, np.int64)
+    for pixel in places:
+        distances[pixel] = 0
+        queue[used], after[used] = pixel, used + 1
+        used += 1
+    if used:
+        heads[0], after[used - 1] = 0, -1
+    for distance in range(most + 1):
+        at = heads[distance % _BUCKETS]
+        heads[distance % _BUCKETS] = -1
         while at >= 0:
-            y, x = pixels[at] // width, pixels[at] % width
-            at = following[at]
-            if distances[y, x] != distance:
+            pixel = queue[at]
+            at = after[at]
+            if distances[pixel] != distance:
                 continue
-            for v in range(max(0, y - 1), min(height, y + 2)):
-                for u in range(max(0, x - 1), min(width, x + 2)):
-                    further = distance + (_SIDE if u == x or v == y else _CORNER)
-                    if mask[v, u] > 0 and further < distances[v, u] and further <= _SIDE * most_px:
-                        distances[v, u], labels[v, u] = further, labels[y, x]
-                        pixels, following, used = _queue(pixels, following, used, heads, tails, further % _BUCKETS, v * width + u)
-    return labels, count
+            if used + 8 > len(queue):
+                queue, after = np.concatenate((queue, queue)), np.concatenate((after, after))
+            for direction in range(8):
+                other = pixel + steps[direction]
+                further = distance + (_SIDE if direction < 4 else _CORNER)
+                if free[other] > 0 and further < distances[other]:
+                    distances[other], label[other] = further, label[pixel]
+                    queue[used], after[used] = other, -1
+                    bucket = further % _BUCKETS
+                    if heads[bucket] < 0:
+                        heads[bucket] = used
+                    else:
+                        after[tails[bucket]] = used
+                    tails[bucket] = used
+                    used += 1
 
 
 @njit(cache=True)
-def _queue(pixels: Any, following: Any, used: int, heads: Any, tails: Any, bucket: int, pixel: int) -> tuple[Any, Any, int]:
-    """Append a pixel to a list; the arrays grow as needed."""
-    if used == len(pixels):
-        pixels, following = np.concatenate((pixels, pixels)), np.concatenate((following, following))
-    pixels[used], following[used] = pixel, -1
-    if heads[bucket] < 0:
-        heads[bucket] = used
-    else:
-        following[tails[bucket]] = used
-    tails[bucket] = used
-    return pixels, following, used + 1
-
-
-@njit(cache=True)
-def _label_seeds(seeds: Bytes, labels: Labels) -> tuple[int, int]:
-    """Number the 8-connected pieces of the seeds in raster order, in place: (their number, 0)."""
-    height, width = seeds.shape
-    stack = np.empty(seeds.sum() + 1, np.int64)
+def _label_seeds(seeds: Bytes, labels: Labels) -> tuple[Ints, int]:
+    """Number the 8-connected pieces of the seeds, which touch no border, in raster order, in place: flat indices of their pixels, number of pieces."""
+    width = seeds.shape[1]
+    is_seed, label = seeds.reshape(-1), labels.reshape(-1)
+    places = np.flatnonzero(is_seed)
+    steps = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
+    stack = np.empty(len(places) + 1, np.int64)
     count = 0
-    for y in range(height):
-        for x in range(width):
-            if seeds[y, x] == 0 or labels[y, x] > 0:
-                continue
-            count += 1
-            labels[y, x], stack[0], size = count, y * width + x, 1
-            while size:
-                size -= 1
-                row, column = stack[size] // width, stack[size] % width
-                for v in range(max(0, row - 1), min(height, row + 2)):
-                    for u in range(max(0, column - 1), min(width, column + 2)):
-                        if seeds[v, u] > 0 and labels[v, u] == 0:
-                            labels[v, u], stack[size] = count, v * width + u
-                            size += 1
-    return count, 0
+    for place in places:
+        if label[place] > 0:
+            continue
+        count += 1
+        label[place], stack[0], size = count, place, 1
+        while size:
+            size -= 1
+            pixel = stack[size]
+            for step in steps:
+                if is_seed[pixel + step] > 0 and label[pixel + step] == 0:
+                    label[pixel + step], stack[size] = count, pixel + step
+                    size += 1
+    return places, count
 
 
 @njit(cache=True)
