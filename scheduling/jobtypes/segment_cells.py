@@ -14,9 +14,11 @@ from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segment_cells_schema import PARAMETERS
 from scheduling.jobtypes.segmentation import Segmentation, hash_of
 from scheduling.slides.calibration import calibrate
+from scheduling.slides.cell_table import CELLS
 from scheduling.slides.cells import Detected
+from scheduling.slides.expansion import expanded, reach_px, tissue_of
 from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
+from scheduling.slides.nuclei import NucleusLimits, nuclei_labels, solid
 from scheduling.slides.stain import OD_STEP, Stains, densities
 from scheduling.slides.tiling import GUARD_PX, model_downsample
 
@@ -29,15 +31,16 @@ METHOD = "H&E colour deconvolution, frozen Otsu thresholds, nearest-seed split, 
 
 
 class SegmentCells(Segmentation):
-    """Nuclei of an H&E slide with their outlines and measurements."""
+    """Nuclei of an H&E slide, or whole cells, with their outlines and measurements."""
 
     name: ClassVar[str] = "SEGMENT_CELLS"
     title: ClassVar[str] = "Cell segmentation"
     description: ClassVar[str] = (
-        "Finds every nucleus of an H&E slide by classical image analysis, with outline and measurements; exports for QuPath, CSV and Parquet. "
+        "Finds every nucleus of an H&E slide by classical image analysis, and the cell around it if wanted, with outlines and measurements; "
+        "exports for QuPath, CSV and Parquet. "
         "Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
 
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
@@ -48,8 +51,11 @@ class SegmentCells(Segmentation):
             raise JobFailed(f"The slide has {mpp:g} microns per pixel; nuclei need {_COARSEST_MPP:g} or finer.")
         if parameters["max_area_um2"] <= parameters["min_area_um2"]:
             raise JobFailed("max_area_um2 must be larger than min_area_um2.")
-        limits = self._limits(mpp * downsample, parameters, dark_level=0, pale_level=0)
+        limits = self._limits(mpp * downsample, parameters, {"dark_level": 0, "pale_level": 0})
         needed = limits.max_extent_px + limits.reach_px + GUARD_PX
+        if parameters["expansion_um"]:
+            # A cell ends half way to its neighbour, all of which must be seen.
+            needed += reach_px(parameters["expansion_um"], mpp * downsample) + limits.max_extent_px
         return Geometry(downsample=downsample, core_px=parameters["tile_px"], halo_px=max(parameters["halo_px"], needed))
 
     def constants(
@@ -65,29 +71,36 @@ class SegmentCells(Segmentation):
             estimate_stains=parameters["stain_vectors"] == "estimated",
             threshold_od=parameters["threshold_od"],
         )
-        return found.stains, {"dark_level": found.dark_level, "pale_level": found.pale_level}
+        classes = {"classes": [CELLS.class_name]} if parameters["expansion_um"] else {}
+        return found.stains, {"dark_level": found.dark_level, "pale_level": found.pale_level, **classes}
 
     def detect(
         self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
     ) -> Iterator[tuple[int, Detected]]:
-        """Nuclei by their hematoxylin."""
-        limits = self._limits(slide_of(context).mpp * layout.downsample, parameters, **layout.constants)
+        """Nuclei by their hematoxylin, and the cells that they grow to."""
+        mpp, expansion_um = slide_of(context).mpp * layout.downsample, parameters["expansion_um"]
+        limits = self._limits(mpp, parameters, layout.constants)
         for tile, rgb in windows:
             stained = densities(rgb, layout.stains)
             nuclei, count = nuclei_labels(stained, limits)
-            yield tile, Detected(nuclei=nuclei, count=count, stained=stained, min_solidity=limits.min_solidity)
+            if expansion_um:
+                nuclei, count = solid(nuclei, count, limits.min_solidity)
+            cells = expanded(nuclei, count, tissue_of(stained, mpp), expansion_um / mpp) if expansion_um else None
+            yield tile, Detected(nuclei=nuclei, count=count, stained=stained, cells=cells, min_solidity=limits.min_solidity)
 
-    def _limits(self, mpp: float, parameters: dict[str, Any], **levels: int) -> NucleusLimits:
+    def _limits(self, mpp: float, parameters: dict[str, Any], constants: dict[str, Any]) -> NucleusLimits:
         sizes = {name: parameters[name] for name in ("min_area_um2", "max_area_um2", "min_solidity")}
-        return NucleusLimits(mpp=mpp, **levels, **sizes)
+        return NucleusLimits(mpp=mpp, dark_level=constants["dark_level"], pale_level=constants["pale_level"], **sizes)
 
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
         """The method and all that it depends on."""
         thresholds_od = {f"{name}_od": round(layout.constants[f"{name}_level"] * OD_STEP, 4) for name in ("dark", "pale")}
-        fixed = {**layout.constants, **thresholds_od, "stains": vars(layout.stains)}
+        levels = {name: layout.constants[name] for name in ("dark_level", "pale_level")}
+        fixed = {**levels, **thresholds_od, "stains": vars(layout.stains)}
+        name = f"{METHOD}, grown by {parameters['expansion_um']:g} µm" if parameters["expansion_um"] else METHOD
         return {
-            "method": {"name": METHOD, "calibration": fixed},
-            "model": {"name": METHOD, "hash": hash_of(self.version, fixed, parameters)},
+            "method": {"name": name, "calibration": fixed},
+            "model": {"name": name, "hash": hash_of(self.version, fixed, parameters)},
         }
 
     def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:

@@ -36,6 +36,13 @@ PARAMETERS: dict[str, Any] = {
             "default": 0.7,
             "description": "Objects that fill less of their convex hull are dropped: folds, fibres, keratin.",
         },
+        "expansion_um": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 20,
+            "default": 0,
+            "description": "Whole cells: nuclei grown by this distance (µm) over tissue, at most half way to the next nucleus; 0: nuclei alone.",
+        },
         "stain_vectors": {
             "type": "string",
             "enum": ["customary", "estimated"],

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from scheduling.slides.runs import boxes_of, joined, paint, runs_of
+
 Labels = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 
@@ -33,49 +35,90 @@ class Outlines:
         return self.points[self.offsets[index] : self.offsets[index + 1]]
 
 
-@njit(cache=True)
 def split_pieces(labels: Labels) -> tuple[Labels, int]:
     """Number the 4-connected pieces of equal labels from 1 in raster order of their first pixels."""
-    height, width = labels.shape
-    pieces = np.zeros((height, width), np.int32)
-    parents = np.zeros(height * width // 2 + 2, np.int32)
+    runs = runs_of(labels)
+    numbers, count = joined(runs)
+    pieces = np.zeros_like(labels)
+    paint(pieces, runs, numbers)
+    return pieces, count
+
+
+@njit(cache=True)
+def fill_rings(labels: Labels) -> None:
+    """Give each object (one piece, numbered without gaps) what it encloses: its outer ring then encloses just its pixels.
+
+    An object that lies wholly inside another one is absorbed and its number left unused.
+    """
+    runs = runs_of(labels)
     count = 0
-    for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            if label == 0:
+    for index in range(len(runs)):
+        count = max(count, runs[index, 3])
+    areas, boxes = boxes_of(runs, runs[:, 3], count)
+    euler = _euler_numbers(labels, count)
+    for label in range(1, count + 1):
+        # One piece less its holes.
+        if areas[label] > 0 and euler[label] < 1:
+            left, top, right, bottom = boxes[label]
+            part = labels[top:bottom, left:right]
+            outside = outside_of(part, label)
+            for y in range(bottom - top):
+                for x in range(right - left):
+                    if outside[y, x] == 0:
+                        part[y, x] = label
+
+
+@njit(cache=True)
+def _euler_numbers(labels: Labels, count: int) -> Ints:
+    """int64 (count + 1,): 8-connected pieces of each label less its 4-connected holes, by squares of four pixels (Gray 1971)."""
+    height, width = labels.shape
+    times_24 = np.zeros(count + 1, np.int64)
+    for y in range(height + 1):
+        for x in range(width + 1):
+            a = labels[y - 1, x - 1] if y > 0 and x > 0 else 0
+            b = labels[y - 1, x] if y > 0 and x < width else 0
+            c = labels[y, x - 1] if y < height and x > 0 else 0
+            d = labels[y, x] if y < height and x < width else 0
+            if a == b and b == c and c == d:
                 continue
-            up = pieces[y - 1, x] if y > 0 and labels[y - 1, x] == label else 0
-            left = pieces[y, x - 1] if x > 0 and labels[y, x - 1] == label else 0
-            if up == 0 and left == 0:
-                count += 1
-                parents[count] = count
-                pieces[y, x] = count
-            elif up == 0 or left == 0 or up == left:
-                pieces[y, x] = max(up, left)
-            else:
-                a, b = up, left
-                while parents[a] != a:
-                    a = parents[a]
-                while parents[b] != b:
-                    b = parents[b]
-                low = min(a, b)
-                parents[a] = low
-                parents[b] = low
-                pieces[y, x] = low
-    final = 0
-    for piece in range(1, count + 1):
-        if parents[piece] == piece:
-            final += 1
-            parents[piece] = -final
-        else:
-            root = parents[piece]
-            parents[piece] = parents[root] if parents[root] < 0 else -parents[root]
+            for label in (a, b, c, d):
+                if label > 0:
+                    pixels = (a == label) + (b == label) + (c == label) + (d == label)
+                    # Each of the square's pixels adds its share of what the square counts for.
+                    if pixels == 1:
+                        times_24[label] += 6
+                    elif pixels == 3:
+                        times_24[label] -= 2
+                    elif pixels == 2 and ((a == label) == (d == label)):
+                        times_24[label] -= 6
+    return times_24 // 24
+
+
+@njit(cache=True)
+def outside_of(part: Labels, label: int) -> npt.NDArray[np.uint8]:
+    """1 at the label's own pixels, and at those that are reached from the border of `part` by steps to the four neighbours over others."""
+    height, width = part.shape
+    out = np.zeros((height, width), np.uint8)
+    queue = np.empty(height * width, np.int64)
+    end = 0
     for y in range(height):
         for x in range(width):
-            if pieces[y, x] != 0:
-                pieces[y, x] = -parents[pieces[y, x]]
-    return pieces, final
+            out[y, x] = part[y, x] == label
+            if (y in (0, height - 1) or x in (0, width - 1)) and part[y, x] != label:
+                out[y, x] = 1
+                queue[end] = y * width + x
+                end += 1
+    begin = 0
+    while begin < end:
+        y, x = queue[begin] // width, queue[begin] % width
+        begin += 1
+        for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
+            u, v = x + dx, y + dy
+            if 0 <= u < width and 0 <= v < height and out[v, u] == 0 and part[v, u] != label:
+                out[v, u] = 1
+                queue[end] = v * width + u
+                end += 1
+    return out
 
 
 @njit(cache=True)

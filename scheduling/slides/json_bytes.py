@@ -144,18 +144,18 @@ def _put_ring(out: Bytes, at: int, ring: npt.NDArray[np.int32]) -> int:
 
 @njit(cache=True)
 def _put_whole(out: Bytes, at: int, value: int) -> int:
-    if value < 0:
+    rest = np.int64(value)
+    if rest < 0:
         out[at] = _MINUS
         at += 1
-        value = -value
-    size = 1
-    limit = 10
-    while value >= limit:
+        rest = -rest
+    size, limit = 1, np.int64(10)
+    while rest >= limit:
         size += 1
         limit *= 10
     for place in range(size - 1, -1, -1):
-        out[at + place] = _ZERO + value % 10
-        value //= 10
+        out[at + place] = _ZERO + rest % 10
+        rest //= 10
     return at + size
 
 

@@ -73,7 +73,7 @@ def _segmented(
     with tempfile.TemporaryDirectory(dir=folder) as data_dir:
         mpp = describe(slide).mpp or 0.5
         context = job_context(Path(data_dir), slide, job_type, name="job", mpp=mpp, **parameters)
-        plan, _ = survey(job_type, context)
+        plan = survey(job_type, context).plan
         began = time.perf_counter()
         _, error = compute(job_type, context, range(plan.tiles_total), batch=1, is_over=lambda: False)
         took = time.perf_counter() - began

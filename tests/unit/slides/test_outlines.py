@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from scheduling.slides.contours import outlines, ring_areas, split_pieces, trace
+from scheduling.slides.contours import fill_rings, outlines, ring_areas, split_pieces, trace
 from scheduling.slides.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities, spread
-from scheduling.slides.nuclei import fill_rings
 
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
 
