@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduling.slides.contours import Ints, Labels, first_pixels, largest_pieces
-from scheduling.slides.nuclei import fill_rings, only
+from scheduling.slides.contours import Ints, Labels, fill_rings, first_pixels, largest_pieces
+from scheduling.slides.nuclei import only
 
 
 def whole_objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, Labels | None, int]:

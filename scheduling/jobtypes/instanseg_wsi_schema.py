@@ -67,8 +67,8 @@ PARAMETERS: dict[str, Any] = {
             "multipleOf": 8,
             "default": 832,
             "description": (
-                "Side of a tile's core at the model's resolution; with what it reads beyond, 96 pixels on each side or more where the model "
-                "looks further, windows of 1024 pixels."
+                "Side of a tile's core at the model's resolution. It reads as much beyond on each side as the model looks, at least 96 pixels: "
+                "128, so windows of 1088 pixels, with InstanSeg's own network."
             ),
         },
     },

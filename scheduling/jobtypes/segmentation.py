@@ -73,6 +73,10 @@ class Segmentation(JobType):
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
         """`method` and `model` of the summary."""
 
+    def batch(self, context: JobContext) -> int:
+        """Tiles that are computed at once."""
+        return 1
+
     def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:
         """Warnings about the slide that planning gives; `mpp` is of a model pixel."""
         return ()
@@ -86,7 +90,7 @@ class Segmentation(JobType):
         except FileNotFoundError:
             self._publish_layout(context)
             layout = self.layout(context)
-        return Plan(tiles_total=len(layout.cores), seconds_per_tile=self.tile_s, warnings=layout.warnings)
+        return Plan(tiles_total=len(layout.cores), batch=self.batch(context), seconds_per_tile=self.tile_s, warnings=layout.warnings)
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""

@@ -64,7 +64,7 @@ def _nearest(nuclei: Labels, tissue: Bytes, most: int) -> Labels:
             best, label = np.int64(most) + 1, np.int32(0)
             dx = 0
             # An equal distance may still have a lower label.
-            while dx * dx <= min(best, most):
+            while dx * dx <= best and dx * dx <= most:
                 for u in (x - dx, x + dx):
                     if 0 <= u < width and found[y, u] > 0:
                         square = dx * dx + np.int64(steps[y, u]) * steps[y, u]

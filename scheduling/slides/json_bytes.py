@@ -166,7 +166,7 @@ def _put_decimal(out: Bytes, at: int, value: float) -> int:
         out[at] = _MINUS
         at += 1
     steps = np.int64(np.rint(abs(value) * _STEPS))
-    at = _put_whole(out, at, steps // _STEPS)
+    at = _put_whole(out, at, int(steps // _STEPS))
     out[at] = _POINT
     rest = steps % _STEPS
     last = at + 1

@@ -212,4 +212,4 @@ def _twice_under_chain(ends: Ints) -> int:
 
 def circularities(areas_px: Ints, lengths_px: Doubles) -> Doubles:
     """4 pi A / P², 1 for a disk; clipped at 1, as digital disks come out a little above."""
-    return np.minimum(1.0, 4 * np.pi * areas_px / np.where(lengths_px > 0, lengths_px, 1.0) ** 2)
+    return np.asarray(np.minimum(1.0, 4 * np.pi * areas_px / np.where(lengths_px > 0, lengths_px, 1.0) ** 2))
