@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduling.slides.overlay import token_of
-from scheduling.slides.showing import open_rings, shown_rows, vector_tile
+from scheduling.slides.seams import settled_rows
+from scheduling.slides.showing import open_rings, vector_tile
 from scheduling.slides.tiling import Box
 from scheduling.slides.varints import from_varints, to_varints, unzigzag, zigzag
 from scheduling.slides.vectortiles import Rings, VectorTile, decode, encode
@@ -110,7 +111,7 @@ def test_a_damaged_tile_is_refused(damage: Any) -> None:
 def test_a_cell_takes_at_most_sixty_bytes() -> None:
     layout = made_layout(tiles=4, core_px=1024)
     cells = made_cells(layout, 3, 1000)
-    tile = vector_tile(cells, shown_rows(cells), 3, core_box(layout, 3), 1)
+    tile = vector_tile(cells, settled_rows(cells), 3, core_box(layout, 3), 1)
     assert tile.outlines.sizes.mean() > 25
     assert len(encode(tile)) / 1000 < 60
 
@@ -120,7 +121,7 @@ def test_only_rows_not_deeper_than_the_border_are_shown_and_nuclei_may_be_missin
     rings = [shapes()[number] + 100 for number in range(3)]
     nuclei = [(ring // 2).reshape(-1).tolist() for ring in rings[:2]]
     cells = table_of(rings, np.full((3, 2), 100.5), depth_px=[1.0, -0.5, 0.0], nucleus_polygon=[nuclei[0], nuclei[1], None])
-    tile = decode(encode(vector_tile(cells, shown_rows(cells), 0, core_box(layout, 0), 1)))
+    tile = decode(encode(vector_tile(cells, settled_rows(cells), 0, core_box(layout, 0), 1)))
     assert tile.rows.tolist() == [0, 2]
     assert tile.nuclei is not None
     assert np.array_equal(tile.nuclei.ring(0), np.array(nuclei[0]).reshape(-1, 2)[:-1])
@@ -132,7 +133,7 @@ def test_a_tile_without_cells_is_a_header() -> None:
     layout = made_layout(tiles=1)
     cells = made_cells(layout, 0, 0)
     assert len(open_rings(cells, "polygon")) == 0
-    assert len(encode(vector_tile(cells, shown_rows(cells), 0, core_box(layout, 0), 1))) == 44
+    assert len(encode(vector_tile(cells, settled_rows(cells), 0, core_box(layout, 0), 1))) == 44
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
