@@ -56,7 +56,7 @@ class Product:
     def ended(self) -> int:
         """Wait for its end; the exit code."""
         assert self.process is not None
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=180)
 
     @property
     def output(self) -> str:
