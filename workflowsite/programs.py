@@ -70,13 +70,16 @@ def gpu_worker_program(env: Environment) -> Program:
 
 
 def child_environment(env: Environment, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every program: the one given, with everything written kept in DATA_DIR."""
+    """The environment of every program: the one given, with everything written kept in DATA_DIR.
+
+    Compiled kernels alone may lie where NUMBA_CACHE_DIR says, so that several installations of one machine compile them once.
+    """
     return {
         **environ,
         "EMBEDDED": "1",
         "DATA_DIR": str(env.data_dir),
         "TMPDIR": str(env.data_dir / "tmp"),
-        "NUMBA_CACHE_DIR": str(env.data_dir / "numba"),
+        "NUMBA_CACHE_DIR": environ.get("NUMBA_CACHE_DIR") or str(env.data_dir / "numba"),
         "PYTHONUNBUFFERED": "1",
     }
 

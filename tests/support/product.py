@@ -45,7 +45,7 @@ class Product:
 
     def until_ready(self) -> Product:
         """Wait for the line that says so."""
-        eventually(self._is_ready, "Ready", within_s=90)
+        eventually(self._is_ready, "Ready", within_s=180)
         return self
 
     def _is_ready(self) -> bool:
