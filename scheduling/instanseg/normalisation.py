@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scheduling.slides.interface import RGB
-
 Counts = npt.NDArray[np.int64]
 
 LOW_PERCENT, HIGH_PERCENT = 0.1, 99.9
@@ -40,11 +38,6 @@ class Normalisation:
         levels = np.arange(256, dtype=np.float32)[None]
         scale = np.maximum(_EPSILON, high - low).astype(np.float32)
         return np.asarray((levels - low.astype(np.float32)) / scale, np.float32)
-
-
-def histograms(rgb: RGB) -> Counts:
-    """int64 (3, 256) of a window, uint8 (h, w, 3)."""
-    return np.stack([np.bincount(rgb[:, :, channel].reshape(-1), minlength=256) for channel in range(3)]).astype(np.int64)
 
 
 def of_histograms(counts: Counts) -> Normalisation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from scheduling.slides.contours import Ints, Labels, fill_rings, first_pixels, largest_pieces
-from scheduling.slides.nuclei import only
 
 
 def whole_objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, Labels | None, int]:
@@ -16,8 +15,8 @@ def whole_objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, 
     """
     nuclei = _solid(nuclei)
     if cells is None:
-        labels, count = only(nuclei, first_pixels(nuclei, int(nuclei.max()))[1] > 0)
-        return _in_raster_order(labels, count)[labels], None, count
+        order = _in_raster_order(nuclei, int(nuclei.max()))
+        return order[nuclei], None, int(order.max())
     # A nucleus is a part of its cell, whatever else the cells say.
     cells = _solid(np.where(nuclei > 0, nuclei, cells).astype(np.int32), wanted=nuclei)
     nuclei = np.where(nuclei == cells, nuclei, 0).astype(np.int32)

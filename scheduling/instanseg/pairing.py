@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from scheduling.slides.contours import Ints, Labels
+from scheduling.slides.nuclei import only
 
 
 def resolved(nuclei: Labels, cells: Labels) -> tuple[Labels, Labels]:
     """The two label maps, int32 (h, w), with the same number for a nucleus and its cell; new arrays."""
     if not nuclei.any() or not cells.any():
         return nuclei.copy(), (cells if cells.any() else nuclei).copy()
-    nuclei, cells = _renumbered(nuclei), _renumbered(cells)
-    holder = _holders(nuclei, cells)
-    largest = _largest(holder, np.bincount(nuclei.reshape(-1), minlength=len(holder)))
+    nuclei, cells, holder, largest = _claims(nuclei, cells)
     if not largest.any():
         return np.zeros_like(nuclei), np.zeros_like(cells)
     return _merged(nuclei, cells, holder, largest)
@@ -28,18 +27,16 @@ def tied(nuclei: Labels, cells: Labels) -> npt.NDArray[np.bool_]:
     """bool (h, w): the cells in which several nuclei are the largest, by the label maps before `resolved`."""
     if not nuclei.any() or not cells.any():
         return np.zeros(nuclei.shape, np.bool_)
-    nuclei, cells = _renumbered(nuclei), _renumbered(cells)
-    holder = _holders(nuclei, cells)
-    largest = _largest(holder, np.bincount(nuclei.reshape(-1), minlength=len(holder)))
+    nuclei, cells, holder, largest = _claims(nuclei, cells)
     claims = np.bincount(holder[largest], minlength=int(cells.max()) + 1)
     return np.asarray(claims[cells] > 1)
 
 
-def _renumbered(labels: Labels) -> Labels:
-    """Without gaps, in the same order."""
-    present = np.bincount(labels.reshape(-1)) > 0
-    present[0] = False
-    return np.where(present, np.cumsum(present), 0).astype(np.int32)[labels]
+def _claims(nuclei: Labels, cells: Labels) -> tuple[Labels, Labels, Ints, npt.NDArray[np.bool_]]:
+    """Both label maps numbered without gaps, the cell that holds each nucleus, and whether the nucleus is the largest there."""
+    nuclei, cells = (only(labels, np.bincount(labels.reshape(-1)) > 0)[0] for labels in (nuclei, cells))
+    holder = _holders(nuclei, cells)
+    return nuclei, cells, holder, _largest(holder, np.bincount(nuclei.reshape(-1), minlength=len(holder)))
 
 
 def _holders(nuclei: Labels, cells: Labels) -> Ints:

@@ -21,8 +21,9 @@ import torch
 
 from scheduling.instanseg.facts import CELLS, NUCLEI, ModelFacts, ModelUnusable
 from scheduling.instanseg.network import Network, load_module, quiet
-from scheduling.instanseg.normalisation import Normalisation, histograms, of_histograms
+from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.pairing import tied
+from scheduling.slides.calibration import histograms
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB
 from scheduling.slides.reader import open_slide

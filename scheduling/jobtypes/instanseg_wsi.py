@@ -15,7 +15,7 @@ import numpy as np
 
 from scheduling.instanseg.devices import NO_TORCH, has_torch
 from scheduling.instanseg.facts import CELLS, ModelFacts, ModelUnusable
-from scheduling.instanseg.normalisation import Normalisation, histograms, of_histograms
+from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.objects import whole_objects
 from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes.base import JobContext, JobFailed, Plan
@@ -24,7 +24,7 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
-from scheduling.slides.calibration import calibrate, sampled
+from scheduling.slides.calibration import calibrate, histograms, sampled
 from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB, SlideReader
@@ -178,7 +178,7 @@ def _within(nuclei: Labels, cells: Labels | None, count: int, least_px: float, m
     """Only the objects whose nucleus has a permitted area, renumbered from 1; a cell without a nucleus stays."""
     areas = first_pixels(nuclei, count)[1]
     keep = (areas >= least_px) & (areas <= most_px)
-    if cells is None:
-        return *only(nuclei, keep)[:1], None, int(keep[1:].sum())
-    keep |= (areas == 0) & (first_pixels(cells, count)[1] > 0)
-    return only(nuclei, keep)[0], only(cells, keep)[0], int(keep[1:].sum())
+    if cells is not None:
+        keep |= (areas == 0) & (first_pixels(cells, count)[1] > 0)
+    kept, number = only(nuclei, keep)
+    return kept, None if cells is None else only(cells, keep)[0], number

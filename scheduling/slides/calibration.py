@@ -47,7 +47,9 @@ def calibrate(
     `mask` has pixels of `mask_downsample` model pixels; `mpp` is microns per model pixel. Raises ValueError when the mask is empty.
     """
     windows = sampled(reader, mask, mask_downsample, downsample, _SAMPLES)
-    background = background_of(sum((_histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
+    # Padding is white; it must not make the background brighter than the slide's own glass.
+    inside = (histograms(rgb[(rgb < 255).any(axis=2)]) for rgb in windows)
+    background = background_of(sum(inside, np.zeros((3, 256), np.int64)))
     stains = estimate(_thinned(windows), background) if estimate_stains else Stains(background=background)
     tissue_od = _tissue_od(windows, background)
     counts = sum((_level_counts(rgb, stains, mpp, tissue_od) for rgb in windows), np.zeros(256, np.int64))
@@ -72,10 +74,9 @@ def sampled(reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: f
     return [read_window(reader, box, downsample) for box in boxes]
 
 
-def _histograms(rgb: RGB) -> npt.NDArray[np.int64]:
-    # Padding is white; it must not make the background brighter than the slide's own glass.
-    inside = rgb[(rgb < 255).any(axis=2)]
-    return np.stack([np.bincount(inside[:, channel], minlength=256) for channel in range(3)]).astype(np.int64)
+def histograms(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """int64 (3, 256): how many of the pixels, uint8 (…, 3), have each level of each channel."""
+    return np.stack([np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]).astype(np.int64)
 
 
 def _thinned(windows: list[RGB]) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduling.instanseg.normalisation import Normalisation, histograms, of_histograms
+from scheduling.instanseg.normalisation import Normalisation, of_histograms
+from scheduling.slides.calibration import histograms
 
 
 @settings(max_examples=200, deadline=None)

@@ -15,8 +15,9 @@ from instanseg import InstanSeg
 from scheduling.instanseg import network as networks
 from scheduling.instanseg.facts import ModelUnusable
 from scheduling.instanseg.network import Network, network_of
-from scheduling.instanseg.normalisation import Normalisation, histograms, of_histograms
+from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.threads import THREADS_VARIABLE
+from scheduling.slides.calibration import histograms
 from tests.support.models import facts_of, tissue
 from tests.support.standin import standin_bytes, write_standin
 

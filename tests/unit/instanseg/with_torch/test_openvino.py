@@ -11,8 +11,9 @@ import torch
 from scheduling.instanseg import openvino_backend
 from scheduling.instanseg.facts import ModelUnusable
 from scheduling.instanseg.network import Network
-from scheduling.instanseg.normalisation import histograms, of_histograms
+from scheduling.instanseg.normalisation import of_histograms
 from scheduling.instanseg.openvino_backend import TOLERANCE, OpenvinoFields
+from scheduling.slides.calibration import histograms
 from tests.support.models import tissue
 
 Networks = Callable[..., Network]

@@ -11,7 +11,8 @@ import torch
 from instanseg import InstanSeg
 from instanseg.utils.utils import percentile_normalize
 
-from scheduling.instanseg.normalisation import histograms, of_histograms
+from scheduling.instanseg.normalisation import of_histograms
+from scheduling.slides.calibration import histograms
 from tests.support.models import tissue
 from tests.support.standin import RELEASED, standin_bytes, write_standin
 
