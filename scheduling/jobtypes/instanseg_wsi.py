@@ -18,6 +18,7 @@ from scheduling.instanseg.facts import CELLS, ModelFacts, ModelUnusable
 from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.objects import whole_objects
 from scheduling.instanseg.store import ModelStore
+from scheduling.jobtypes.areas import check_areas
 from scheduling.jobtypes.base import JobContext, JobFailed, Plan
 from scheduling.jobtypes.instanseg_wsi_schema import PARAMETERS, settled_model
 from scheduling.jobtypes.layout import Geometry, Layout
@@ -89,8 +90,7 @@ class InstansegWsi(Segmentation):
         downsample = model_downsample(mpp, facts.pixel_size_um)
         if mpp * downsample > _COARSEST * facts.pixel_size_um:
             raise JobFailed(f"The slide has {mpp:g} microns per pixel; the model {facts.name} needs about {facts.pixel_size_um:g}.")
-        if parameters["max_area_um2"] <= parameters["min_area_um2"]:
-            raise JobFailed("max_area_um2 must be larger than min_area_um2.")
+        check_areas(parameters)
         core_px, halo_px = (_strides(size, facts) for size in (parameters["tile_px"], max(_LEAST_HALO_PX, facts.reach_px + _CROP_PX)))
         return Geometry(downsample=downsample, core_px=core_px, halo_px=halo_px)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from scheduling.instanseg.facts import ModelFacts
 from scheduling.instanseg.store import ModelStore
+from scheduling.jobtypes.areas import area_limits
 from scheduling.jobtypes.base import BadParameter
 
 _UNIT_INTERVAL = {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": None}
@@ -46,20 +47,7 @@ PARAMETERS: dict[str, Any] = {
             **_UNIT_INTERVAL,
             "description": "Objects that share more than this part of their area are one; null: the model's own.",
         },
-        "min_area_um2": {
-            "type": "number",
-            "minimum": 1,
-            "maximum": 1000,
-            "default": 10,
-            "description": "Smaller nuclei are dropped (µm²).",
-        },
-        "max_area_um2": {
-            "type": "number",
-            "minimum": 10,
-            "maximum": 2000,
-            "default": 1000,
-            "description": "Larger nuclei are dropped (µm²).",
-        },
+        **area_limits(most_um2=1000, what="nuclei"),
         "tile_px": {
             "type": "integer",
             "minimum": 256,

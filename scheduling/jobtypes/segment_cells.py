@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import cv2
 
+from scheduling.jobtypes.areas import check_areas
 from scheduling.jobtypes.base import JobContext, JobFailed
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
@@ -49,8 +50,7 @@ class SegmentCells(Segmentation):
         downsample = model_downsample(mpp, MODEL_MPP)
         if mpp * downsample > _COARSEST_MPP:
             raise JobFailed(f"The slide has {mpp:g} microns per pixel; nuclei need {_COARSEST_MPP:g} or finer.")
-        if parameters["max_area_um2"] <= parameters["min_area_um2"]:
-            raise JobFailed("max_area_um2 must be larger than min_area_um2.")
+        check_areas(parameters)
         limits = self._limits(mpp * downsample, parameters, {"dark_level": 0, "pale_level": 0})
         needed = limits.max_extent_px + limits.reach_px + GUARD_PX
         if parameters["expansion_um"]:

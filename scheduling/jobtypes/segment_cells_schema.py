@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scheduling.jobtypes.areas import area_limits
+
 PARAMETERS: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -15,20 +17,7 @@ PARAMETERS: dict[str, Any] = {
             "default": None,
             "description": "Lowest hematoxylin optical density of a nucleus; null: chosen for the slide by Otsu's method.",
         },
-        "min_area_um2": {
-            "type": "number",
-            "minimum": 1,
-            "maximum": 1000,
-            "default": 10,
-            "description": "Smaller nuclei are dropped (µm²).",
-        },
-        "max_area_um2": {
-            "type": "number",
-            "minimum": 10,
-            "maximum": 2000,
-            "default": 400,
-            "description": "Larger objects are dropped (µm²).",
-        },
+        **area_limits(most_um2=400, what="objects"),
         "min_solidity": {
             "type": "number",
             "minimum": 0,
