@@ -22,6 +22,7 @@ import orjson
 import shapely
 
 from scheduling.instanseg.store import ModelStore
+from scheduling.instanseg.warm import warm
 from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
 from scheduling.jobtypes.running import compute, finish, survey
@@ -80,7 +81,8 @@ def _warmed(context: JobContext) -> None:
     from scheduling.jobtypes.instanseg_wsi import _network
 
     torch.set_num_threads(1)
-    _network(context).warm_up(512)
+    warm()
+    _network(context).warm_up(1024)
 
 
 def _tile(context: JobContext, index: int) -> None:
@@ -93,6 +95,8 @@ def _run(context: JobContext) -> tuple[float, list[shapely.Polygon], float]:
     """Seconds from planning to artifacts, the cells, megapixels of slide."""
     job_type = InstansegWsi()
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _warmed, (context,)) as pool:
+        # Kernels are compiled once, not by both at once; then each process is started, which waits for its preparation.
+        warm()
         list(pool.map(time.sleep, [0.5] * PROCESSES))
         began = time.perf_counter()
         plan = survey(job_type, context).plan
