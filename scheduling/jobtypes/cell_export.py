@@ -93,12 +93,13 @@ class Export:
 
     def cells(self, block: int) -> pa.Table:
         """The cells of a block by y and x of their centroids, which no grid can change."""
-        box, side = self.blocks[block], self.layout.downsample
-        parts = [self.kind.schema.empty_table()]
+        box, full_px = self.blocks[block], self.layout.full_px
+        parts = [self.kind.schema_at(self.layout.downsample).empty_table()]
         for tile in self._tiles_meeting(box.dilated(GUARD_PX)):
             cells = self._read(tile)
             x, y = (np.asarray(cells[name]) for name in ("centroid_x_px", "centroid_y_px"))
-            inside = (x >= box.left * side) & (x < box.right * side) & (y >= box.top * side) & (y < box.bottom * side)
+            across = (x >= full_px(box.left)) & (x < full_px(box.right))
+            inside = across & (y >= full_px(box.top)) & (y < full_px(box.bottom))
             parts.append(cells.filter(pa.array(inside)))
         found = pa.concat_tables(parts)
         return found.take(pa.array(np.lexsort([np.asarray(found[name]) for name in ("area_um2", "centroid_x_px", "centroid_y_px")])))

@@ -30,8 +30,8 @@ from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import only
+from scheduling.slides.scale import model_scale, plain
 from scheduling.slides.stain import Stains, densities
-from scheduling.slides.tiling import model_downsample
 
 if TYPE_CHECKING:
     from scheduling.instanseg.network import Network
@@ -50,8 +50,8 @@ _GPU_TILES = 8
 _SAMPLES = 64
 #: A slide whose pixels are larger than this many of the model's has lost what the model looks for.
 _COARSEST = 1.6
-#: Ratio of the sizes of a pixel read and one of the model's within which nothing is said.
-_USUAL = (0.9, 1.1)
+#: Up to so many of the model's nothing is said.
+_USUAL = 1.1
 #: Parameters that are arguments of the model's own forward.
 _SETTINGS = ("mask_threshold", "seed_threshold", "peak_distance", "overlap_threshold")
 
@@ -65,7 +65,7 @@ class InstansegWsi(Segmentation):
         "InstanSeg over the whole slide, with a model that is installed on this server: nuclei, and whole cells where the model outlines them, "
         "with measurements; exports for QuPath, CSV and Parquet. Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     #: The network over a window of 1024 pixels on one core.
@@ -87,12 +87,11 @@ class InstansegWsi(Segmentation):
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
         """Cores and halos of whole strides of the model."""
         facts, mpp = _facts(context), slide_of(context).mpp
-        downsample = model_downsample(mpp, facts.pixel_size_um)
-        if mpp * downsample > _COARSEST * facts.pixel_size_um:
+        if mpp > _COARSEST * facts.pixel_size_um:
             raise JobFailed(f"The slide has {mpp:g} microns per pixel; the model {facts.name} needs about {facts.pixel_size_um:g}.")
         check_areas(parameters)
         core_px, halo_px = (_strides(size, facts) for size in (parameters["tile_px"], max(_LEAST_HALO_PX, facts.reach_px + _CROP_PX)))
-        return Geometry(downsample=downsample, core_px=core_px, halo_px=halo_px)
+        return Geometry(downsample=model_scale(mpp, facts.pixel_size_um), core_px=core_px, halo_px=halo_px)
 
     def constants(
         self, context: JobContext, reader: SlideReader, mask: Mask, geometry: Geometry, parameters: dict[str, Any]
@@ -125,14 +124,15 @@ class InstansegWsi(Segmentation):
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
         """The model, and what its windows were normalised and measured with."""
         fixed = {"normalisation": layout.constants["normalisation"], "stains": vars(layout.stains)}
-        return {"method": {"name": "InstanSeg", "calibration": fixed}, "model": layout.constants["model"]}
+        pixels = {"downsample": plain(layout.downsample), "pixels": "area mean" if layout.downsample >= 1 else "linear interpolation"}
+        return {"method": {"name": "InstanSeg", **pixels, "calibration": fixed}, "model": layout.constants["model"]}
 
     def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:
-        """Pixels that are not quite the model's."""
-        wanted = layout.constants["model"]["pixel_size_um"]
-        if _USUAL[0] <= mpp / wanted <= _USUAL[1]:
+        """Slides coarser than the model: what it looks for between their pixels is not there."""
+        slide_mpp, wanted = mpp / float(layout.downsample), layout.constants["model"]["pixel_size_um"]
+        if slide_mpp <= _USUAL * wanted:
             return ()
-        return (f"The slide is read at {mpp:.3g} microns per pixel; the model was trained at {wanted:g}.",)
+        return (f"The slide has {slide_mpp:.3g} microns per pixel; the model was trained at {wanted:g}, and sees less in it.",)
 
 
 def _facts(context: JobContext) -> ModelFacts:

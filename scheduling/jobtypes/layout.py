@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from scheduling.slides.scale import Scale, from_text, plain, to_text
 from scheduling.slides.stain import Stains
 from scheduling.slides.tiling import Grid
 
@@ -15,7 +16,7 @@ from scheduling.slides.tiling import Grid
 class Geometry:
     """How a segmentation cuts a slide; pixels of `downsample` full-resolution pixels."""
 
-    downsample: int
+    downsample: Scale
     core_px: int
     halo_px: int
 
@@ -28,7 +29,7 @@ class Layout:
     #: Core numbers of the tiles, in order.
     cores: tuple[int, ...]
     #: Full-resolution pixels in a model pixel, and in a pixel of the mask.
-    downsample: int
+    downsample: Scale
     mask_downsample: int
     #: Turns colours of this slide into stain densities, for the measurements.
     stains: Stains
@@ -36,9 +37,13 @@ class Layout:
     constants: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def full_px(self, model_px: int) -> int | float:
+        """So many model pixels in full-resolution pixels."""
+        return plain(model_px * self.downsample)
+
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(asdict(self) | {"downsample": to_text(self.downsample)}, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_json(cls, data: bytes) -> Layout:
@@ -46,5 +51,9 @@ class Layout:
         values = orjson.loads(data)
         if "stains" not in values:
             raise ValueError("a layout of an earlier version")
-        values |= {"grid": Grid(**values["grid"]), "stains": Stains.from_json(values["stains"])}
+        values |= {
+            "grid": Grid(**values["grid"]),
+            "stains": Stains.from_json(values["stains"]),
+            "downsample": from_text(values["downsample"]),
+        }
         return cls(**values | {"cores": tuple(values["cores"]), "warnings": tuple(values["warnings"])})

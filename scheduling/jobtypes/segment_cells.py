@@ -20,8 +20,9 @@ from scheduling.slides.cells import Detected
 from scheduling.slides.expansion import expanded, reach_px, tissue_of
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import NucleusLimits, nuclei_labels, solid
+from scheduling.slides.scale import model_downsample
 from scheduling.slides.stain import OD_STEP, Stains, densities
-from scheduling.slides.tiling import GUARD_PX, model_downsample
+from scheduling.slides.tiling import GUARD_PX
 
 cv2.setNumThreads(1)
 

@@ -154,8 +154,8 @@ class Segmentation(JobType):
             **self.described(layout, parameters),
             "mpp": slide.mpp * layout.downsample,
             "tiles": {
-                "tile_px": layout.grid.core_px * layout.downsample,
-                "overlap_px": layout.grid.halo_px * layout.downsample,
+                "tile_px": round(layout.full_px(layout.grid.core_px), 2),
+                "overlap_px": round(layout.full_px(layout.grid.halo_px), 2),
             },
             "run": {"tiles": len(layout.cores)},
             "warnings": [*layout.warnings, *doubts],

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,18 +40,22 @@ _ENTRY = struct.Struct("<II")
 _STREAM = struct.Struct("<II")
 
 
-def core_boxes(layout: Layout) -> npt.NDArray[np.int64]:
-    """(tiles, 4): left, top, right, bottom of each tile's core in full-resolution pixels."""
-    grid = layout.grid
+def core_boxes(layout: Layout) -> npt.NDArray[Any]:
+    """(tiles, 4): left, top, right, bottom of each tile's core in full-resolution pixels, whole numbers only where the scale is one.
+
+    A viewer computes the same from the manifest, to the bit.
+    """
+    grid, core = layout.grid, layout.full_px(layout.grid.core_px)
     row, column = np.divmod(np.asarray(layout.cores, np.int64), grid.columns)
-    left, top = column * grid.core_px - grid.offset_x, row * grid.core_px - grid.offset_y
-    return np.column_stack([left, top, left + grid.core_px, top + grid.core_px]) * layout.downsample
+    left, top = layout.full_px(-grid.offset_x) + column * core, layout.full_px(-grid.offset_y) + row * core
+    return np.column_stack([left, top, left + core, top + core])
 
 
 def core_box(layout: Layout, tile: int) -> Box:
-    """The core of a tile in full-resolution pixels."""
-    core, scale = layout.grid.core(layout.cores[tile]), layout.downsample
-    return Box(left=core.left * scale, top=core.top * scale, right=core.right * scale, bottom=core.bottom * scale)
+    """The core of a tile in full-resolution pixels, the nearest whole ones."""
+    core = layout.grid.core(layout.cores[tile])
+    left, top, right, bottom = (round(edge * layout.downsample) for edge in (core.left, core.top, core.right, core.bottom))
+    return Box(left=left, top=top, right=right, bottom=bottom)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +74,6 @@ class ShownTiles:
         return names
 
     @cached_property
-    def _corners(self) -> list[tuple[int, int]]:
-        """Upper left corner of each tile's core in full-resolution pixels."""
-        return [(left, top) for left, top in core_boxes(self.layout)[:, :2].tolist()]
-
-    @cached_property
     def exceptions(self) -> Exceptions:
         """Rows that are shown, or not, against the rule: none until the seams are settled."""
         try:
@@ -84,12 +84,12 @@ class ShownTiles:
     @cached_property
     def side(self) -> int:
         """Bins along a side of a core."""
-        return density.bins_a_side(self.layout.grid.core_px * self.layout.downsample, self.mpp)
+        return density.bins_a_side(self.layout.full_px(self.layout.grid.core_px), self.mpp)
 
     def metadata(self, cells: pa.Table, tile: int) -> dict[str, bytes]:
         """What goes into the head of a tile's record."""
-        counts, core = self._counted(_taken(cells, settled_rows(cells)), tile), core_box(self.layout, tile)
-        return {DENSITY.decode(): density.to_bytes(counts, (core.left, core.top))}
+        counts = self._counted(_taken(cells, settled_rows(cells)), tile)
+        return {DENSITY.decode(): density.to_bytes(counts, self._corner(tile))}
 
     def rows(self, cells: pa.Table, tile: int) -> npt.NDArray[np.int64]:
         """Rows of the tile's table to show, ascending."""
@@ -114,7 +114,7 @@ class ShownTiles:
             gathered = self._gathered(part) if wanted else {}
             for tile in wanted:
                 if tile in gathered:
-                    yield tile, density.from_bytes(gathered[tile], self._corners[tile], self.side)
+                    yield tile, density.from_bytes(gathered[tile], self._corner(tile), self.side)
             yield from self._counts_of_heads([tile for tile in wanted if tile not in gathered])
 
     def gathering(self) -> list[Step]:
@@ -123,7 +123,7 @@ class ShownTiles:
 
     def _gather(self, part: int) -> None:
         tiles = range(part * TILES_A_PART, min(len(self.layout.cores), (part + 1) * TILES_A_PART))
-        entries = [(tile, density.to_bytes(counts, self._corners[tile])) for tile, counts in self._counts_of_heads(tiles)]
+        entries = [(tile, density.to_bytes(counts, self._corner(tile))) for tile, counts in self._counts_of_heads(tiles)]
         self.tiles.publish_part(_part(part), b"".join(_ENTRY.pack(tile, len(data)) + data for tile, data in entries))
 
     def _gathered(self, part: int) -> dict[int, bytes]:
@@ -143,10 +143,15 @@ class ShownTiles:
         without = [tile for tile in tiles if tile in self.exceptions]
         for tile, head in self.tiles.heads([tile for tile in tiles if tile not in self.exceptions], _HEAD_BYTES):
             try:
-                yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], self._corners[tile], self.side)
+                yield tile, density.from_bytes(self._metadata(tile, head)[DENSITY], self._corner(tile), self.side)
             except (ValueError, KeyError, pa.ArrowException):
                 without.append(tile)
         yield from ((tile, self._counted(cells, tile)) for tile, cells in self.cells(sorted(without)))
+
+    def _corner(self, tile: int) -> tuple[int, int]:
+        """Upper left corner of the tile's core."""
+        core = core_box(self.layout, tile)
+        return core.left, core.top
 
     def _counted(self, cells: pa.Table, tile: int) -> Counts:
         return density.counted(*centroids_of(cells), classes_of(cells), core_box(self.layout, tile), self.side)

@@ -16,11 +16,11 @@ class LiveMosaic:
     """The counts of a job's finished tiles; each is read once, when it is first asked for."""
 
     def __init__(self, shown: ShownTiles) -> None:
-        grid, scale = shown.layout.grid, shown.layout.downsample
+        grid, full_px = shown.layout.grid, shown.layout.full_px
         self._mosaic = Mosaic(
-            left=-grid.offset_x * scale,
-            top=-grid.offset_y * scale,
-            core_px=grid.core_px * scale,
+            left=full_px(-grid.offset_x),
+            top=full_px(-grid.offset_y),
+            core_px=full_px(grid.core_px),
             columns=grid.columns,
             rows=grid.rows,
             side=shown.side,

@@ -49,7 +49,7 @@ class Overlay:
     shown: ShownTiles
     levels: tuple[OverlayLevel, ...]
     #: (tiles, 4): left, top, right, bottom of each core in full-resolution pixels.
-    boxes: Ints
+    boxes: npt.NDArray[Any]
 
     @cached_property
     def version(self) -> str:
@@ -58,14 +58,14 @@ class Overlay:
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     @property
-    def core_px(self) -> int:
+    def core_px(self) -> float:
         """Full-resolution pixels."""
-        return self.shown.layout.grid.core_px * self.shown.layout.downsample
+        return self.shown.layout.full_px(self.shown.layout.grid.core_px)
 
     @property
-    def halo_px(self) -> int:
+    def halo_px(self) -> float:
         """Full-resolution pixels; no cell reaches further beyond its core."""
-        return self.shown.layout.grid.halo_px * self.shown.layout.downsample
+        return self.shown.layout.full_px(self.shown.layout.grid.halo_px)
 
     def level(self, number: int) -> OverlayLevel:
         """Raises NotFound."""
@@ -104,7 +104,7 @@ def _finds_cells(job_type: str) -> bool:
         return False
 
 
-def _layout(tiles: TileFolder, *, is_unfinished: bool) -> tuple[Layout, Ints]:
+def _layout(tiles: TileFolder, *, is_unfinished: bool) -> tuple[Layout, npt.NDArray[Any]]:
     """Raises NotFound."""
     if not tiles.path.is_dir() and not is_unfinished:
         raise NotFound("The tiles of this job are not there any more.")
@@ -117,7 +117,7 @@ def _layout(tiles: TileFolder, *, is_unfinished: bool) -> tuple[Layout, Ints]:
 
 
 @lru_cache(maxsize=32)
-def read_layout(path: Path) -> tuple[Layout, Ints]:
+def read_layout(path: Path) -> tuple[Layout, npt.NDArray[Any]]:
     """A layout never changes once it is published: the folder's name says all that it depends on."""
     layout = Layout.from_json(TileFolder(path).read_part("layout"))
     return layout, core_boxes(layout)
@@ -127,17 +127,17 @@ def manifest(job: Job) -> dict[str, Any]:
     """Where the tiles lie, which are finished, and what a viewer needs to ask for vector tiles and pictures. Raises NotFound."""
     seen = overlay_of(job)
     layout, total = seen.shown.layout, len(seen.shown.layout.cores)
-    grid, scale = layout.grid, layout.downsample
+    grid = layout.grid
     return {
         "version": seen.version,
         "state": job.state,
         "slide": str(job.slide_id),
         "mpp": seen.shown.mpp,
-        "downsample": scale,
+        "downsample": layout.full_px(1),
         "core_px": seen.core_px,
         "halo_px": seen.halo_px,
-        "left": -grid.offset_x * scale,
-        "top": -grid.offset_y * scale,
+        "left": layout.full_px(-grid.offset_x),
+        "top": layout.full_px(-grid.offset_y),
         "columns": grid.columns,
         "rows": grid.rows,
         "tiles_total": total,

@@ -6,12 +6,14 @@ Estimated on windows that depend on the slide and its tissue alone, never on how
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import frozen_levels, smoothed_levels
+from scheduling.slides.scale import Scale
 from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate, otsu_level
 from scheduling.slides.tiling import Grid, read_window
 
@@ -35,8 +37,8 @@ class Calibration:
 def calibrate(
     reader: SlideReader,
     mask: npt.NDArray[np.uint8],
-    mask_downsample: float,
-    downsample: int,
+    mask_downsample: float | Fraction,
+    downsample: Scale,
     mpp: float,
     *,
     estimate_stains: bool = False,
@@ -60,7 +62,9 @@ def calibrate(
     return Calibration(stains=stains, dark_level=dark, pale_level=pale)
 
 
-def sampled(reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: float, downsample: int, at_most: int) -> list[RGB]:
+def sampled(
+    reader: SlideReader, mask: npt.NDArray[np.uint8], mask_downsample: float | Fraction, downsample: Scale, at_most: int
+) -> list[RGB]:
     """Windows of 512 model pixels, less what lies beyond the slide, spread evenly over the tissue, at most so many.
 
     Raises ValueError when the mask is empty.

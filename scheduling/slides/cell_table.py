@@ -1,6 +1,7 @@
 """The columns of a table of cells: nuclei alone, or nuclei in whole cells. Whoever reads or writes such a table asks here.
 
-A table says by its columns which of the two it is, so that a tile file needs no other word of it.
+A table says by its columns which of the two it is, and by their types how fine its outlines are, so that a tile file needs no other
+word of it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from scheduling.slides.scale import Scale
+
 STAINS = ("hematoxylin", "eosin")
 FIGURES = ("mean", "sum", "sd", "min", "max")
 SHAPE = ("area_um2", "perimeter_um", "circularity", "solidity", "major_axis_um", "minor_axis_um")
 DENSITIES = tuple(f"{stain}_od_{figure}" for stain in STAINS for figure in FIGURES)
 AREA_RATIO = "nucleus_cell_area_ratio"
+#: Of outlines: whole full-resolution pixels, and hundredths of them where model pixels are no whole number of those.
+WHOLE, HUNDREDTHS = pa.int32(), pa.decimal32(9, 2)
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,15 @@ class CellTable:
     @cached_property
     def schema(self) -> pa.Schema:
         """Of a tile file: measures may be null, and a nucleus may be null, only in whole cells."""
+        return self._schema(WHOLE)
+
+    def schema_at(self, downsample: Scale) -> pa.Schema:
+        """The same for model pixels of so many full-resolution pixels."""
+        return self.schema if downsample.denominator == 1 else self._schema(HUNDREDTHS)
+
+    def _schema(self, places: pa.DataType) -> pa.Schema:
         numbers = ((name, pa.float64()) for name in ("depth_px", *self.measures))
-        return pa.schema([*numbers, *((name, pa.list_(pa.int32())) for name in self.rings)])
+        return pa.schema([*numbers, *((name, pa.list_(places)) for name in self.rings)])
 
 
 _NUCLEUS = ("centroid_x_px", "centroid_y_px", *SHAPE, *DENSITIES)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scheduling.slides.cell_table import AREA_RATIO, CELLS, FIGURES, NUCLEI, STAINS
+from scheduling.slides.cell_table import AREA_RATIO, CELLS, FIGURES, HUNDREDTHS, NUCLEI, STAINS, WHOLE
 from scheduling.slides.contours import Labels, Outlines
 from scheduling.slides.measure import (
     Doubles,
@@ -24,6 +24,7 @@ from scheduling.slides.measure import (
     solidities,
     spreads,
 )
+from scheduling.slides.scale import Scale
 from scheduling.slides.stain import Floats
 from scheduling.slides.tiling import GUARD_PX, Box, Grid, cut_labels, depths_px, owned
 
@@ -49,15 +50,15 @@ class Detected:
     min_solidity: float = 0.0
 
 
-def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: int, mpp: float) -> pa.Table:
+def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: Scale, mpp: float) -> pa.Table:
     """The cells in the tile's core and its guard band, in raster order, of the objects in its window; `mpp` is microns per full-resolution pixel."""
-    window, core, scale = grid.window(tile), grid.core(tile), (downsample, mpp)
+    window, core, scale = grid.window(tile), grid.core(tile), (float(downsample), mpp)
     nuclei = measured(detected.nuclei, detected.count, detected.stained)
     whole = nuclei if detected.cells is None else measured(detected.cells, detected.count, detected.stained)
     sums = nuclei.moments.or_where_absent(whole.moments).moved(window.left, window.top)
     keep = (sums.area > 0) & owned(core.dilated(GUARD_PX), sums.area, sums.x, sums.y)
     keep[cut_labels(detected.nuclei if detected.cells is None else detected.cells, window, grid.width, grid.height) - 1] = False
-    columns = _places(sums, downsample) | _nucleus_columns(nuclei, scale)
+    columns = _places(sums, scale[0]) | _nucleus_columns(nuclei, scale)
     # One without a nucleus has no number there, and stays.
     keep &= ~(columns["solidity"] < detected.min_solidity)
     if detected.cells is not None:
@@ -68,13 +69,13 @@ def cells_of_window(detected: Detected, grid: Grid, tile: int, *, downsample: in
 
 
 def _table(
-    depth: Doubles, columns: dict[str, Doubles], objects: tuple[Measured, Measured], chosen: Ints, place: tuple[Box, int]
+    depth: Doubles, columns: dict[str, Doubles], objects: tuple[Measured, Measured], chosen: Ints, place: tuple[Box, Scale]
 ) -> pa.Table:
     """The chosen rows of the measures and rings; what is not there is null."""
     kind = CELLS if AREA_RATIO in columns else NUCLEI
     numbers = [pa.array(np.round(columns[name][chosen], _DECIMALS), from_pandas=kind is CELLS) for name in kind.measures]
     rings = [_polygon_column(found.rings, chosen, *place) for found, _ in zip(objects, kind.rings, strict=False)]
-    return pa.table([depth, *numbers, *rings], schema=kind.schema)
+    return pa.table([depth, *numbers, *rings], schema=kind.schema_at(place[1]))
 
 
 def encode(cells: pa.Table, metadata: dict[str, bytes] | None = None) -> bytes:
@@ -97,7 +98,11 @@ def outlines_of(cells: pa.Table, name: str = "polygon") -> Outlines:
     column = cells[name].combine_chunks()
     column = column.fill_null([]) if column.null_count else column
     offsets = np.asarray(column.offsets, np.int64) // 2
-    return Outlines(points=np.asarray(column.flatten(), np.int32).reshape(-1, 2), offsets=offsets - offsets[0])
+    numbers, decimals = column.flatten(), 0
+    if numbers.type == HUNDREDTHS:
+        # A decimal is an integer, and is read as one.
+        numbers, decimals = numbers.view(WHOLE), HUNDREDTHS.scale
+    return Outlines(points=np.asarray(numbers, np.int32).reshape(-1, 2), offsets=offsets - offsets[0], decimals=decimals)
 
 
 def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -> pa.Table:
@@ -108,16 +113,16 @@ def inside_mask(cells: pa.Table, mask: npt.NDArray[np.uint8], downsample: int) -
     return cells.filter(pa.array(mask[row, column] > 0))
 
 
-def _places(sums: Moments, downsample: int) -> dict[str, Doubles]:
+def _places(sums: Moments, downsample: float) -> dict[str, Doubles]:
     area = np.maximum(sums.area, 1)
     return {"centroid_x_px": (sums.x / area + 0.5) * downsample, "centroid_y_px": (sums.y / area + 0.5) * downsample}
 
 
-def _nucleus_columns(nuclei: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+def _nucleus_columns(nuclei: Measured, scale: tuple[float, float]) -> dict[str, Doubles]:
     return _shape(nuclei, scale) | _densities(nuclei.spreads)
 
 
-def _cell_columns(detected: Detected, nuclei: Measured, whole: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+def _cell_columns(detected: Detected, nuclei: Measured, whole: Measured, scale: tuple[float, float]) -> dict[str, Doubles]:
     """What whole cells have beside their nuclei; the cytoplasm is the cell without its nucleus."""
     assert detected.cells is not None
     cytoplasm = spreads(np.where(detected.nuclei > 0, 0, detected.cells).astype(np.int32), detected.count, detected.stained)
@@ -129,7 +134,7 @@ def _cell_columns(detected: Detected, nuclei: Measured, whole: Measured, scale: 
     }
 
 
-def _shape(objects: Measured, scale: tuple[int, float]) -> dict[str, Doubles]:
+def _shape(objects: Measured, scale: tuple[float, float]) -> dict[str, Doubles]:
     """The columns SHAPE of all objects, not a number where there is none; `scale`: downsample, microns per full-resolution pixel."""
     pixel_um, area = scale[0] * scale[1], objects.moments.area
     major, minor = axes_px(objects.moments)
@@ -151,11 +156,20 @@ def _densities(of_stains: Sequence[Spread]) -> dict[str, Doubles]:
     return {f"{stain}_od_{figure}": getattr(values, figure) for stain, values in found for figure in FIGURES}
 
 
-def _polygon_column(rings: Outlines, chosen: Ints, window: Box, downsample: int) -> pa.Array:
-    """Closed rings in full-resolution pixels; null for one without a vertex."""
+def _polygon_column(rings: Outlines, chosen: Ints, window: Box, downsample: Scale) -> pa.Array:
+    """Closed rings in full-resolution pixels, or hundredths of them; null for one without a vertex."""
     sizes = np.diff(rings.offsets)[chosen]
     at = np.repeat(rings.offsets[:-1][chosen] - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
-    points = (rings.points[at] + np.array([window.left, window.top], np.int32)) * downsample
+    points = _full_resolution(rings.points[at] + np.array([window.left, window.top], np.int32), downsample)
     offsets = np.concatenate([[0], np.cumsum(sizes) * 2]).astype(np.int32)
     missing = pa.array(sizes == 0) if not sizes.all() else None
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(points.reshape(-1).astype(np.int32)), mask=missing)
+    numbers = pa.array(points.reshape(-1).astype(np.int32)).view(WHOLE if downsample.denominator == 1 else HUNDREDTHS)
+    return pa.ListArray.from_arrays(pa.array(offsets), numbers, mask=missing)
+
+
+def _full_resolution(corners: npt.NDArray[np.int32], downsample: Scale) -> Ints:
+    """Corners of model pixels in full-resolution pixels; to the nearest hundredth, counted in those, when they are no whole ones."""
+    if downsample.denominator == 1:
+        return np.asarray(corners * int(downsample), np.int64)
+    # Rounding to whole pixels would take up to one row of a small nucleus.
+    return np.asarray((200 * downsample.numerator * corners.astype(np.int64) + downsample.denominator) // (2 * downsample.denominator))

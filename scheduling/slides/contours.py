@@ -26,6 +26,8 @@ class Outlines:
     points: npt.NDArray[np.int32]
     #: int64 (objects + 1,).
     offsets: Ints
+    #: Of a pixel, in which `points` are: 2 = hundredths.
+    decimals: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

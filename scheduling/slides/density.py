@@ -25,9 +25,9 @@ _HEAD = struct.Struct("<4sBBHii")
 _MAGIC = b"DEN1"
 
 
-def bins_a_side(core_px: int, mpp: float) -> int:
+def bins_a_side(core_px: float, mpp: float) -> int:
     """Bins along a side of a core of `core_px` full-resolution pixels."""
-    return max(1, min(255, core_px // _LEAST_PX, round(core_px * mpp / _BIN_UM)))
+    return max(1, min(255, int(core_px // _LEAST_PX), round(core_px * mpp / _BIN_UM)))
 
 
 def counted(x: Floats, y: Floats, classes: npt.NDArray[np.uint8], core: Box, side: int) -> Counts:
@@ -61,7 +61,7 @@ def from_bytes(data: bytes, corner: tuple[int, int], side: int) -> Counts:
 class Mosaic:
     """The counts of many cores of one grid, side by side; cores that are not there count nothing."""
 
-    def __init__(self, *, left: int, top: int, core_px: int, columns: int, rows: int, side: int) -> None:
+    def __init__(self, *, left: float, top: float, core_px: float, columns: int, rows: int, side: int) -> None:
         """`left`, `top` of core 0 and `core_px` in full-resolution pixels; `side` bins along each side of a core."""
         self.counts: Counts = np.zeros((1, rows * side, columns * side), np.uint16)
         self._corner, self._core_px, self._columns, self._side = (left, top), core_px, columns, side

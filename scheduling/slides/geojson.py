@@ -79,7 +79,8 @@ def _texts(kind: CellTable) -> list[bytes]:
 def _ids(fingerprint: str, outline: Outlines) -> npt.NDArray[np.uint8]:
     """uint8 (n, 36): UUIDs of version 5 (RFC 9562) of the first vertices, as uuid.uuid5 makes them, but many at a time."""
     prefix = _NAMESPACE.bytes + f"{fingerprint}/".encode()
-    names = (b"%d,%d" % (x, y) for x, y in outline.points[outline.offsets[:-1]].tolist())
+    named = b"%d,%d" if not outline.decimals else b"%de-2,%de-2"
+    names = (named % (x, y) for x, y in outline.points[outline.offsets[:-1]].tolist())
     hashed = b"".join(hashlib.sha1(prefix + name, usedforsecurity=False).digest()[:16] for name in names)
     raw = np.frombuffer(bytearray(hashed), np.uint8).reshape(-1, 16)
     raw[:, 6] = raw[:, 6] & 0x0F | 0x50

@@ -17,8 +17,8 @@ from scheduling.slides.contours import Ints, Outlines
 Bytes = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
 
-#: Steps in 1 of a measurement: tables hold four decimals.
-_STEPS = 10_000
+#: Of a measurement, and steps in 1 of it.
+_DECIMALS, _STEPS = 4, 10_000
 _MOST_DIGITS = 20
 _COMMA, _OPEN, _CLOSE, _MINUS, _POINT, _ZERO = (np.uint8(ord(sign)) for sign in ",[]-.0")
 
@@ -47,7 +47,7 @@ def feature_bytes(
     fixed, named = Texts.of(texts), Texts.of(names)
     each = len(fixed.data) + len(named.data) + values.shape[1] * (_MOST_DIGITS + 6) + ids.shape[1]
     out = np.empty(len(ids) * each + _most(outline) + _most(nucleus), np.uint8)
-    rings = (outline.points, outline.offsets, nucleus.points, nucleus.offsets)
+    rings = (outline.points, outline.offsets, nucleus.points, nucleus.offsets, max(outline.decimals, nucleus.decimals))
     return out[: _write_features(out, ids, *rings, values, named.data, named.offsets, fixed.data, fixed.offsets)].tobytes()
 
 
@@ -55,12 +55,12 @@ def numbered_rings(first: int, rings: Outlines, texts: Sequence[bytes]) -> bytes
     """For each ring texts[0], its number from `first` on, texts[1], the ring without its last vertex, texts[2]; between them texts[3]."""
     fixed = Texts.of(texts)
     out = np.empty(len(rings) * (len(fixed.data) + _MOST_DIGITS) + _most(rings), np.uint8)
-    return out[: _write_numbered(out, first, rings.points, rings.offsets, fixed.data, fixed.offsets)].tobytes()
+    return out[: _write_numbered(out, first, rings.points, rings.offsets, rings.decimals, fixed.data, fixed.offsets)].tobytes()
 
 
 def _most(rings: Outlines) -> int:
-    """Bytes that the rings take at most: two numbers of 11 signs in a vertex, and what stands around them."""
-    return 26 * len(rings.points) + 2 * len(rings)
+    """Bytes that the rings take at most: two numbers of 12 signs in a vertex, and what stands around them."""
+    return 28 * len(rings.points) + 2 * len(rings)
 
 
 @njit(cache=True)
@@ -71,6 +71,7 @@ def _write_features(
     offsets: Ints,
     nucleus_points: npt.NDArray[np.int32],
     nucleus_offsets: Ints,
+    decimals: int,
     values: Doubles,
     names: Bytes,
     name_offsets: Ints,
@@ -84,10 +85,10 @@ def _write_features(
         at = _put(out, at, texts[: text_offsets[1]])
         at = _put(out, at, ids[row])
         at = _put(out, at, texts[text_offsets[1] : text_offsets[2]])
-        at = _put_ring(out, at, points[offsets[row] : offsets[row + 1]])
+        at = _put_ring(out, at, points[offsets[row] : offsets[row + 1]], decimals)
         if nucleus_offsets[row + 1] > nucleus_offsets[row]:
             at = _put(out, at, texts[text_offsets[2] : text_offsets[3]])
-            at = _put_ring(out, at, nucleus_points[nucleus_offsets[row] : nucleus_offsets[row + 1]])
+            at = _put_ring(out, at, nucleus_points[nucleus_offsets[row] : nucleus_offsets[row + 1]], decimals)
             at = _put(out, at, texts[text_offsets[3] : text_offsets[4]])
         at = _put(out, at, texts[text_offsets[4] : text_offsets[5]])
         is_first = True
@@ -104,7 +105,9 @@ def _write_features(
 
 
 @njit(cache=True)
-def _write_numbered(out: Bytes, first: int, points: npt.NDArray[np.int32], offsets: Ints, texts: Bytes, text_offsets: Ints) -> int:
+def _write_numbered(
+    out: Bytes, first: int, points: npt.NDArray[np.int32], offsets: Ints, decimals: int, texts: Bytes, text_offsets: Ints
+) -> int:
     at = 0
     for row in range(len(offsets) - 1):
         if row:
@@ -112,7 +115,7 @@ def _write_numbered(out: Bytes, first: int, points: npt.NDArray[np.int32], offse
         at = _put(out, at, texts[: text_offsets[1]])
         at = _put_whole(out, at, first + row)
         at = _put(out, at, texts[text_offsets[1] : text_offsets[2]])
-        at = _put_ring(out, at, points[offsets[row] : offsets[row + 1] - 1])
+        at = _put_ring(out, at, points[offsets[row] : offsets[row + 1] - 1], decimals)
         at = _put(out, at, texts[text_offsets[2] : text_offsets[3]])
     return at
 
@@ -125,14 +128,14 @@ def _put(out: Bytes, at: int, text: Bytes) -> int:
 
 
 @njit(cache=True)
-def _put_ring(out: Bytes, at: int, ring: npt.NDArray[np.int32]) -> int:
+def _put_ring(out: Bytes, at: int, ring: npt.NDArray[np.int32], decimals: int) -> int:
     out[at] = _OPEN
     for vertex in range(len(ring)):
         at += 1
         out[at] = _OPEN
-        at = _put_whole(out, at + 1, ring[vertex, 0])
+        at = _put_place(out, at + 1, ring[vertex, 0], decimals)
         out[at] = _COMMA
-        at = _put_whole(out, at + 1, ring[vertex, 1])
+        at = _put_place(out, at + 1, ring[vertex, 1], decimals)
         out[at] = _CLOSE
         out[at + 1] = _COMMA
         at += 1
@@ -140,6 +143,18 @@ def _put_ring(out: Bytes, at: int, ring: npt.NDArray[np.int32]) -> int:
     at += len(ring) == 0
     out[at] = _CLOSE
     return at + 1
+
+
+@njit(cache=True)
+def _put_place(out: Bytes, at: int, value: int, decimals: int) -> int:
+    if decimals == 0:
+        return _put_whole(out, at, value)
+    steps = np.int64(value)
+    if steps < 0:
+        out[at] = _MINUS
+        at += 1
+        steps = -steps
+    return _put_steps(out, at, int(steps), decimals)
 
 
 @njit(cache=True)
@@ -161,16 +176,21 @@ def _put_whole(out: Bytes, at: int, value: int) -> int:
 
 @njit(cache=True)
 def _put_decimal(out: Bytes, at: int, value: float) -> int:
-    """With four decimals less their zeros, but one."""
     if np.copysign(1.0, value) < 0:
         out[at] = _MINUS
         at += 1
-    steps = np.int64(np.rint(abs(value) * _STEPS))
-    at = _put_whole(out, at, int(steps // _STEPS))
+    return _put_steps(out, at, int(np.rint(abs(value) * _STEPS)), _DECIMALS)
+
+
+@njit(cache=True)
+def _put_steps(out: Bytes, at: int, steps: int, decimals: int) -> int:
+    """With so many decimals less their zeros, but one."""
+    in_one = np.int64(10) ** decimals
+    at = _put_whole(out, at, int(steps // in_one))
     out[at] = _POINT
-    rest = steps % _STEPS
+    rest = steps % in_one
     last = at + 1
-    for place in range(4, 0, -1):
+    for place in range(decimals, 0, -1):
         digit = rest % 10
         rest //= 10
         out[at + place] = _ZERO + digit

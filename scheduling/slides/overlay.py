@@ -274,6 +274,6 @@ def token_of(version: str, tiles: Sequence[int]) -> str:
     return f"{version}.{len(tiles)}.{int(mixed.sum()) & 0xFFFFFFFF:x}"
 
 
-def reach_px(level: OverlayLevel, halo_px: int) -> int:
+def reach_px(level: OverlayLevel, halo_px: float) -> int:
     """Full-resolution pixels beyond a tile from which cells may show in it; a cell reaches at most `halo_px` beyond its core."""
-    return max(halo_px, 0) + math.ceil(MARGIN_PX * level.downsample)
+    return math.ceil(max(halo_px, 0)) + math.ceil(MARGIN_PX * level.downsample)

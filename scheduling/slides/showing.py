@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from scheduling.slides.cells import outlines_of
 from scheduling.slides.overlay import Shapes
+from scheduling.slides.scale import Scale
 from scheduling.slides.tiling import Box
 from scheduling.slides.vectortiles import Rings, VectorTile
 
@@ -30,7 +31,8 @@ def open_rings(cells: pa.Table, name: str) -> Rings:
     full = np.diff(closed.offsets) > 0
     keep = np.ones(len(closed.points), bool)
     keep[closed.offsets[1:][full] - 1] = False
-    return Rings(points=closed.points[keep].astype(np.int64), offsets=closed.offsets - np.concatenate([[0], np.cumsum(full)]))
+    points = closed.points[keep] / 10**closed.decimals if closed.decimals else closed.points[keep].astype(np.int64)
+    return Rings(points=points, offsets=closed.offsets - np.concatenate([[0], np.cumsum(full)]))
 
 
 def shapes_of(cells: pa.Table) -> Shapes:
@@ -39,7 +41,7 @@ def shapes_of(cells: pa.Table) -> Shapes:
     return Shapes(outlines=open_rings(cells, "polygon"), classes=classes_of(cells), nuclei=nuclei)
 
 
-def vector_tile(cells: pa.Table, rows: npt.NDArray[np.int64], tile: int, core: Box, scale: int) -> VectorTile:
+def vector_tile(cells: pa.Table, rows: npt.NDArray[np.int64], tile: int, core: Box, scale: Scale) -> VectorTile:
     """These rows of the table as a vector tile; `core` in full-resolution pixels, of which `scale` make a model pixel."""
     chosen = cells.take(pa.array(rows))
     shapes = shapes_of(chosen)

@@ -75,7 +75,8 @@ def _wkb(cells: pa.Table, name: str) -> pa.Array:
     rings = outlines_of(cells, name)
     sizes = np.diff(rings.offsets)
     offsets = np.concatenate([[0], np.cumsum(np.where(sizes > 0, len(_WKB_HEAD) + 4 + 16 * sizes, 0))])
-    coordinates = rings.points.astype("<f8").view(np.uint8).reshape(-1)
+    points = rings.points / 10**rings.decimals if rings.decimals else rings.points
+    coordinates = points.astype("<f8").view(np.uint8).reshape(-1)
     data = _joined_wkb(coordinates, rings.offsets, np.frombuffer(_WKB_HEAD, np.uint8), offsets)
     valid = None if sizes.all() else pa.array(sizes > 0).buffers()[1]
     return pa.BinaryArray.from_buffers(pa.binary(), len(rings), [valid, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)])

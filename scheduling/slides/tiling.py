@@ -2,18 +2,21 @@
 
 One global grid of half-open square cores partitions the plane; a tile reads its core and a halo around it. An object is
 emitted by the tile whose core holds its centroid, decided on integer sums, so that neighbours who see the same pixels
-agree to the bit. Model pixels are `downsample` full-resolution pixels wide, an integer.
+agree to the bit. Model pixels are `downsample` full-resolution pixels wide, which need be no whole number.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.resampling import Taps, resampled
+from scheduling.slides.scale import Scale
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -23,11 +26,6 @@ _PADDING = (9, 9, 9)
 GUARD_PX = 8
 #: How deep a centroid on an edge lies in the core that does not own it.
 _ON_THE_EDGE_PX = 1e-6
-
-
-def model_downsample(mpp: float, model_mpp: float) -> int:
-    """Full-resolution pixels in one model pixel, along a side: the integer that comes nearest to `model_mpp`, at least 1."""
-    return max(1, round(model_mpp / mpp))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +69,11 @@ class Grid:
     offset_y: int = 0
 
     @classmethod
-    def for_slide(cls, width: int, height: int, downsample: int, core_px: int, halo_px: int, offset: tuple[int, int] = (0, 0)) -> Grid:
+    def for_slide(cls, width: int, height: int, downsample: Scale, core_px: int, halo_px: int, offset: tuple[int, int] = (0, 0)) -> Grid:
         """The grid of a slide of `width` x `height` full-resolution pixels."""
         return cls(
-            width=-(-width // downsample),
-            height=-(-height // downsample),
+            width=int(-(-width // downsample)),
+            height=int(-(-height // downsample)),
             core_px=core_px,
             halo_px=halo_px,
             offset_x=offset[0],
@@ -106,7 +104,7 @@ class Grid:
         core, halo = self.core(index), self.halo_px
         return Box(left=core.left - halo, top=core.top - halo, right=core.right + halo, bottom=core.bottom + halo)
 
-    def meeting(self, mask: npt.NDArray[np.uint8], mask_downsample: float) -> list[int]:
+    def meeting(self, mask: npt.NDArray[np.uint8], mask_downsample: float | Fraction) -> list[int]:
         """Indices of the cores that hold at least one pixel of `mask`, whose pixels are `mask_downsample` model pixels wide."""
         return [index for index in range(len(self)) if _meets(self.core(index), mask, mask_downsample)]
 
@@ -119,22 +117,33 @@ def cores_meeting(grid: Grid, box: Box) -> list[int]:
     return [row * grid.columns + column for row in range(top, bottom) for column in range(left, right)]
 
 
-def _meets(core: Box, mask: npt.NDArray[np.uint8], downsample: float) -> bool:
+def _meets(core: Box, mask: npt.NDArray[np.uint8], downsample: float | Fraction) -> bool:
     left, top = (max(0, int(edge // downsample)) for edge in (core.left, core.top))
     right, bottom = (max(0, int(-(-edge // downsample))) for edge in (core.right, core.bottom))
     return bool(mask[top:bottom, left:right].any())
 
 
-def read_window(reader: SlideReader, box: Box, downsample: int) -> RGB:
+def read_window(reader: SlideReader, box: Box, downsample: Scale) -> RGB:
     """uint8 (box.height, box.width, 3) at model resolution: the exact area mean of full-resolution pixels; white outside.
 
-    Black, with which some scanners pad what they did not scan, is white too: it is no stain.
+    Where model pixels are smaller than the slide's, they are interpolated. Raises UnreadableSlide.
     """
-    pixels = reader.read(box.left * downsample, box.top * downsample, box.width * downsample, box.height * downsample).copy()
-    pixels[cv2.inRange(pixels, (0, 0, 0), _PADDING) > 0] = 255
+    if isinstance(downsample, Fraction):
+        columns, rows = Taps.of(box.left, box.right, downsample), Taps.of(box.top, box.bottom, downsample)
+        needed = Box(left=columns.begin, top=rows.begin, right=columns.end, bottom=rows.end)
+        return resampled(_without_padding(reader, needed), columns, rows)
+    left, top, right, bottom = (edge * downsample for edge in (box.left, box.top, box.right, box.bottom))
+    pixels = _without_padding(reader, Box(left=left, top=top, right=right, bottom=bottom))
     if downsample == 1:
         return pixels
     return np.asarray(cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _without_padding(reader: SlideReader, box: Box) -> RGB:
+    """Full-resolution pixels. Black, with which some scanners pad what they did not scan, is white too: it is no stain."""
+    pixels = reader.read(box.left, box.top, box.width, box.height).copy()
+    pixels[cv2.inRange(pixels, (0, 0, 0), _PADDING) > 0] = 255
+    return pixels
 
 
 def owned(core: Box, areas: Ints, sum_x: Ints, sum_y: Ints) -> Bools:

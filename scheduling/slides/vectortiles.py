@@ -9,27 +9,33 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from scheduling.slides.scale import Scale, plain
 from scheduling.slides.tiling import Box
 from scheduling.slides.varints import Ints, from_varints, to_varints, unzigzag, zigzag
 
 MEDIA_TYPE = "application/vnd.wsi-cells"
 MAGIC = b"WSIC"
 VERSION = 1
+#: Of tiles whose scale is a fraction, which a reader of version 1 would not understand.
+_FRACTION = 2
 _RECTILINEAR, _HAS_NUCLEI = 1, 2
-#: Magic, version, flags, scale, tile, cells, core (left, top, right, bottom), vertices, bytes of the stream, four bytes of 0.
-_HEADER = struct.Struct("<4sBBHIIiiiiIIxxxx")
+#: Magic, version, flags, scale, tile, cells, core (left, top, right, bottom), vertices, bytes of the stream, what divides the scale.
+_HEADER = struct.Struct("<4sBBHIIiiiiIII")
+#: Of outlines that are on no corners of model pixels.
+_HUNDREDTH = Fraction(1, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rings:
     """Outlines of several objects: ring i has the vertices `points[offsets[i]:offsets[i + 1]]`, the first not repeated."""
 
-    #: (n, 2): x, y; int64 in full-resolution pixels, or float64 once placed on a picture.
+    #: (n, 2): x, y; int64 in full-resolution pixels; float64 where those are no whole ones, and once placed on a picture.
     points: npt.NDArray[Any]
     #: int64 (rings + 1,).
     offsets: Ints
@@ -59,8 +65,8 @@ class Rings:
     @classmethod
     def of(cls, rings: Sequence[npt.ArrayLike]) -> Rings:
         """From (vertices, 2) arrays that are not closed."""
-        arrays = [np.asarray(ring, np.int64).reshape(-1, 2) for ring in rings]
-        points = np.concatenate([np.zeros((0, 2), np.int64), *arrays])
+        arrays = [np.asarray(ring).reshape(-1, 2) for ring in rings]
+        points = np.concatenate([np.zeros((0, 2), np.int64), *(ring for ring in arrays if len(ring))])
         return cls(points=points, offsets=np.cumsum([0, *(len(ring) for ring in arrays)]).astype(np.int64))
 
 
@@ -71,8 +77,8 @@ class VectorTile:
     tile: int
     #: In full-resolution pixels.
     core: Box
-    #: Full-resolution pixels that all coordinates are multiples of.
-    scale: int
+    #: Full-resolution pixels that all coordinates are multiples of, to a hundredth of a pixel where it is a fraction.
+    scale: Scale
     #: Row of each cell in the tile's table, ascending.
     rows: Ints
     classes: npt.NDArray[np.uint8]
@@ -85,21 +91,22 @@ class VectorTile:
 def encode(tile: VectorTile) -> bytes:
     """The tile's bytes; the same cells give the same bytes."""
     rings = tile.outlines if tile.nuclei is None else _paired(tile.outlines, tile.nuclei)
-    scale = tile.scale if not (rings.points % tile.scale).any() else 1
-    points = rings.points // scale
+    scale, points = _in_units(rings.points, tile.scale)
     is_rectilinear = _is_rectilinear(points, rings.sizes)
     stream = to_varints(np.concatenate([_deltas(tile.rows), rings.sizes, _walk(points, rings, tile.core, scale, is_rectilinear)]))
     flags = (_RECTILINEAR if is_rectilinear else 0) | (_HAS_NUCLEI if tile.nuclei is not None else 0)
     box = (tile.core.left, tile.core.top, tile.core.right, tile.core.bottom)
-    head = _HEADER.pack(MAGIC, VERSION, flags, scale, tile.tile, len(tile.rows), *box, len(points), len(stream))
+    version, divisor = (VERSION, 0) if isinstance(scale, int) else (_FRACTION, scale.denominator)
+    head = _HEADER.pack(MAGIC, version, flags, scale.numerator, tile.tile, len(tile.rows), *box, len(points), len(stream), divisor)
     return b"".join([head, tile.areas_um2.astype("<f4").tobytes(), tile.classes.tobytes(), stream])
 
 
 def decode(data: bytes) -> VectorTile:
     """Inverse of encode. Raises ValueError for anything else."""
-    if len(data) < _HEADER.size or data[:5] != MAGIC + bytes([VERSION]):
+    if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] not in {VERSION, _FRACTION}:
         raise ValueError("not a vector tile of this version")
-    _, _, flags, scale, tile, count, left, top, right, bottom, vertices, size = _HEADER.unpack_from(data)
+    _, version, flags, whole, tile, count, left, top, right, bottom, vertices, size, divisor = _HEADER.unpack_from(data)
+    scale = Fraction(whole, divisor) if version == _FRACTION and divisor else whole
     begin = _HEADER.size + 5 * count
     if len(data) != begin + size:
         raise ValueError("the vector tile is cut off")
@@ -107,7 +114,7 @@ def decode(data: bytes) -> VectorTile:
     values, ring_count = from_varints(data[begin:]), count * (2 if has_nuclei else 1)
     sizes = values[count : count + ring_count]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    points = _unwalk(values[count + ring_count :], offsets, core, scale, bool(flags & _RECTILINEAR)) * scale
+    points = _unwalk(values[count + ring_count :], offsets, core, scale, bool(flags & _RECTILINEAR)) * plain(scale)
     if len(points) != vertices:
         raise ValueError("the vector tile's outlines are cut off")
     rings = Rings(points=points, offsets=offsets)
@@ -122,6 +129,17 @@ def decode(data: bytes) -> VectorTile:
         outlines=outlines,
         nuclei=nuclei,
     )
+
+
+def _in_units(points: npt.NDArray[Any], scale: Scale) -> tuple[Scale, Ints]:
+    """The points as multiples of the scale, or of what else they are multiples of."""
+    if isinstance(scale, int):
+        whole = scale if not (points % scale).any() else 1
+        return whole, points // whole
+    # Tables hold hundredths, so that a multiple of the scale is up to half of one beside it.
+    off = np.abs(np.rint(points / float(scale)) * float(scale) - points)
+    unit = scale if off.max(initial=0) < float(_HUNDREDTH) else _HUNDREDTH
+    return unit, np.rint(points / float(unit)).astype(np.int64)
 
 
 def _deltas(rows: Ints) -> Ints:
@@ -167,24 +185,25 @@ def _is_rectilinear(points: Ints, sizes: Ints) -> bool:
     return bool((along != 0).all() and (across == 0).all())
 
 
-def _walk(points: Ints, rings: Rings, core: Box, scale: int, is_rectilinear: bool) -> Ints:
+def _walk(points: Ints, rings: Rings, core: Box, scale: Scale, is_rectilinear: bool) -> Ints:
     """First vertices, each from the one before it (the first from the core's corner), then steps; those that close are left out."""
     firsts = points[rings.offsets[:-1][rings.sizes > 0]]
-    starts = np.diff(firsts, axis=0, prepend=np.array([[core.left // scale, core.top // scale]]))
+    starts = np.diff(firsts, axis=0, prepend=np.array([[int(core.left // scale), int(core.top // scale)]]))
     steps, places = _steps(points, rings.sizes), _places(rings.sizes)
     left = np.repeat(rings.sizes, rings.sizes) - places
     lengths = np.where(places % 2 == 0, steps[:, 0], steps[:, 1])[left > 2] if is_rectilinear else steps[left > 1].reshape(-1)
     return zigzag(np.concatenate([starts.reshape(-1), lengths]))
 
 
-def _unwalk(values: Ints, offsets: Ints, core: Box, scale: int, is_rectilinear: bool) -> Ints:
+def _unwalk(values: Ints, offsets: Ints, core: Box, scale: Scale, is_rectilinear: bool) -> Ints:
     """Inverse of _walk: (n, 2). Raises ValueError."""
     sizes = np.diff(offsets)
     full = np.flatnonzero(sizes > 0)
     numbers, wanted = unzigzag(values), (sizes[full] - 2 if is_rectilinear else 2 * (sizes[full] - 1))
     if len(numbers) != 2 * len(full) + int(wanted.sum()):
         raise ValueError("the vector tile's outlines are cut off")
-    starts = np.cumsum(np.concatenate([[[core.left // scale, core.top // scale]], numbers[: 2 * len(full)].reshape(-1, 2)]), axis=0)[1:]
+    corner = [[int(core.left // scale), int(core.top // scale)]]
+    starts = np.cumsum(np.concatenate([corner, numbers[: 2 * len(full)].reshape(-1, 2)]), axis=0)[1:]
     points, at = np.zeros((int(offsets[-1]), 2), np.int64), 2 * len(full)
     for start, ring, number in zip(starts, full, wanted, strict=True):
         points[offsets[ring] : offsets[ring + 1]] = start + _path(numbers[at : at + number], is_rectilinear)

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.slides.tiling import Box, Grid, cut_labels, model_downsample, owned
+from scheduling.slides.scale import model_downsample
+from scheduling.slides.tiling import Box, Grid, cut_labels, owned
 
 
 @given(
