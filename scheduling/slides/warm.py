@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from io import BytesIO
 
 import numpy as np
@@ -15,6 +16,7 @@ from scheduling.slides.expansion import expanded, tissue_of
 from scheduling.slides.geojson import cell_features, result_entries
 from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
 from scheduling.slides.regions import Region, inside_region, rasterised
+from scheduling.slides.resampling import Taps, resampled
 from scheduling.slides.tables import write_parquet
 from scheduling.slides.tiling import Grid
 
@@ -33,6 +35,8 @@ def warm() -> None:
     table = cells_of_window(found, Grid(width=64, height=64, core_px=64, halo_px=0), 0, downsample=1, mpp=0.5)
     inside_region(table, region)
     _warm_export(table)
+    taps = Taps.of(0, 2, Fraction(3, 2))
+    resampled(np.zeros((taps.end, taps.end, 3), np.uint8), taps, taps)
 
 
 def _warm_export(table: pa.Table) -> None:

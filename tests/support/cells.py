@@ -17,16 +17,18 @@ from scheduling.jobtypes.shown import ShownTiles, core_box
 from scheduling.jobtypes.tilefiles import TileFolder
 from scheduling.slides.cells import MEASURES, SCHEMA, encode
 from scheduling.slides.contours import outlines
+from scheduling.slides.scale import Scale
 from scheduling.slides.stain import Stains
 from scheduling.slides.tiling import Grid
 
 Points = npt.NDArray[np.int64]
 
 
-def made_layout(*, tiles: int, core_px: int = 512, downsample: int = 1, offset: tuple[int, int] = (0, 0)) -> Layout:
+def made_layout(*, tiles: int, core_px: int = 512, downsample: Scale = 1, offset: tuple[int, int] = (0, 0)) -> Layout:
     """A square of so many tiles at least, the first of them on tissue."""
     side = math.ceil(math.sqrt(tiles))
-    grid = Grid.for_slide(side * core_px * downsample, side * core_px * downsample, downsample, core_px, 64, offset)
+    size = round(side * core_px * downsample)
+    grid = Grid.for_slide(size, size, downsample, core_px, 64, offset)
     return Layout(
         grid=grid, cores=tuple(range(tiles)), downsample=downsample, mask_downsample=32, stains=Stains(background=(240.0, 240.0, 240.0))
     )

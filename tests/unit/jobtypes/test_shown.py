@@ -106,7 +106,7 @@ def test_candidates_for_neighbours_are_neither_drawn_nor_counted(shown: ShownTil
 
 
 def test_what_is_shown_follows_the_seams_once_they_are_settled(shown: ShownTiles) -> None:
-    x, y = shown._corners[0]
+    x, y = shown._corner(0)
     places = np.array([[x + 60.0, y + 60.0], [x + 120.0, y + 60.0], [x + 131.0, y + 60.0]])
     rings = [np.array([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]) + place.astype(int) for place in places]
     table = table_of(rings, places, depth_px=[60.0, 8.0, -3.0])

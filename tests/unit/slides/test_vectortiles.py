@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.slides.overlay import token_of
+from scheduling.jobtypes.shown import ShownTiles, core_boxes
+from scheduling.jobtypes.tilefiles import TileFolder
+from scheduling.models import Job
+from scheduling.selectors.overlays import Overlay, _level_body
+from scheduling.slides.interface import Level
+from scheduling.slides.overlay import OverlayLevel, overlay_levels, token_of
+from scheduling.slides.scale import Scale
 from scheduling.slides.seams import settled_rows
 from scheduling.slides.showing import open_rings, vector_tile
 from scheduling.slides.tiling import Box
@@ -138,13 +146,16 @@ def test_a_tile_without_cells_is_a_header() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 @pytest.mark.parametrize("with_nuclei", [False, True])
-@pytest.mark.parametrize("kind", ["along pixel edges", "free"])
+@pytest.mark.parametrize("kind", ["along pixel edges", "free", "fraction"])
 def test_the_javascript_of_the_documentation_reads_the_same(tmp_path: Path, kind: str, with_nuclei: bool) -> None:
     rings = [shapes()[n][:-1] * 2 + [2 * n - 700, 2000] for n in range(30)]
     if kind == "free":
         rings.append(np.array([[-7, 3], [2**20, 5], [11, 2**19]]))
     nuclei = [ring + 1 if n % 3 else [] for n, ring in enumerate(rings)]
-    tile = tile_of(rings, nuclei if with_nuclei else None, scale=2, rows=np.arange(len(rings)) * 3)
+    scale: Scale = 2
+    if kind == "fraction":
+        scale, rings, nuclei = Fraction(50, 37), *([np.asarray(ring) * 50 / 37 for ring in several] for several in (rings, nuclei))
+    tile = tile_of(rings, nuclei if with_nuclei else None, scale=scale, rows=np.arange(len(rings)) * 3)
     (tmp_path / "tile.bin").write_bytes(encode(tile))
     (tmp_path / "read.mjs").write_text(javascript() + PRINT)
     node = subprocess.run(["node", "read.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
@@ -183,3 +194,25 @@ def javascript() -> str:
 
 def token_of_python() -> str:
     return token_of("v", [0, 5, 999, 1000, 123456])
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("downsample", [2, Fraction(50, 37), Fraction(5, 6), Fraction(347, 256)])
+def test_the_javascript_of_the_documentation_finds_the_tiles_that_the_server_draws(tmp_path: Path, downsample: Scale) -> None:
+    layout = made_layout(tiles=36, core_px=256, downsample=downsample, offset=(40, 8))
+    side = math.ceil(layout.grid.width * downsample)
+    levels = overlay_levels([Level(width=side // step, height=side // step, downsample=float(step)) for step in (1, 4)], 0.5)
+    seen = Overlay(job=Job(), shown=ShownTiles(tiles=TileFolder(tmp_path), layout=layout, mpp=0.5), levels=levels, boxes=core_boxes(layout))
+    places = [(n, c, r) for n, level in enumerate(levels) for c in range(level.columns) for r in range(level.rows)]
+    manifest = {
+        "core_px": seen.core_px,
+        "left": layout.full_px(-40),
+        "top": layout.full_px(-8),
+        "columns": layout.grid.columns,
+        "cores": list(layout.cores),
+        "overlay": {"tile_px": OverlayLevel.tile_px, "levels": [_level_body(seen, level) for level in levels]},
+    }
+    asked = f"const m = {json.dumps(manifest)};\nconsole.log(JSON.stringify({json.dumps(places)}.map((p) => tilesUnder(m, ...p))));\n"
+    (tmp_path / "under.mjs").write_text(javascript() + asked)
+    node = subprocess.run(["node", "under.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(node.stdout) == [seen.touching(levels[n], c, r).tolist() for n, c, r in places]
