@@ -26,6 +26,7 @@ from scheduling.engine import presence
 from scheduling.engine.inbox import connect
 from scheduling.engine.messages import Bundle, Failure, Outcome
 from scheduling.instanseg import devices, threads
+from scheduling.slides.memory import keep_freed
 from scheduling.tasks import DELIVERY_S, TASK, deliver
 from scheduling.version import code_version
 from workflowsite import env
@@ -99,8 +100,9 @@ def _check_device(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _grant_cores(sender: Any, **_: Any) -> None:
-    """Threads that torch may have in each process: it takes all cores if nobody says otherwise."""
+def _share(sender: Any, **_: Any) -> None:
+    """Threads that torch may have in each process, as it takes all cores if nobody says otherwise, and memory that each keeps."""
+    keep_freed()
     threads.share_cores(1 if _is_solo(sender) else int(sender.concurrency))
 
 

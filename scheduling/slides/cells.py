@@ -24,6 +24,7 @@ from scheduling.slides.measure import (
     solidities,
     spreads,
 )
+from scheduling.slides.runs import runs_of
 from scheduling.slides.scale import Scale
 from scheduling.slides.stain import Floats
 from scheduling.slides.tiling import GUARD_PX, Box, Grid, cut_labels, depths_px, owned
@@ -125,7 +126,7 @@ def _nucleus_columns(nuclei: Measured, scale: tuple[float, float]) -> dict[str, 
 def _cell_columns(detected: Detected, nuclei: Measured, whole: Measured, scale: tuple[float, float]) -> dict[str, Doubles]:
     """What whole cells have beside their nuclei; the cytoplasm is the cell without its nucleus."""
     assert detected.cells is not None
-    cytoplasm = spreads(np.where(detected.nuclei > 0, 0, detected.cells).astype(np.int32), detected.count, detected.stained)
+    cytoplasm = spreads(runs_of(np.where(detected.nuclei > 0, 0, detected.cells)), detected.count, detected.stained)
     nucleus_area = np.where(nuclei.moments.area > 0, nuclei.moments.area, _NOTHING)
     return {
         **{f"cell_{name}": values for name, values in _shape(whole, scale).items()},

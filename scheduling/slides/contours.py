@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.runs import boxes_of, joined, paint, runs_of
+from scheduling.slides.runs import boxes_of, euler_numbers, joined, paint, runs_of
 
 Labels = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ def fill_rings(labels: Labels) -> None:
     for index in range(len(runs)):
         count = max(count, runs[index, 3])
     areas, boxes = boxes_of(runs, runs[:, 3], count)
-    euler = _euler_numbers(labels, count)
+    euler = euler_numbers(runs, count)
     for label in range(1, count + 1):
         # One piece less its holes.
         if areas[label] > 0 and euler[label] < 1:
@@ -71,56 +71,32 @@ def fill_rings(labels: Labels) -> None:
 
 
 @njit(cache=True)
-def _euler_numbers(labels: Labels, count: int) -> Ints:
-    """int64 (count + 1,): 8-connected pieces of each label less its 4-connected holes, by squares of four pixels (Gray 1971)."""
-    height, width = labels.shape
-    times_24 = np.zeros(count + 1, np.int64)
-    for y in range(height + 1):
-        for x in range(width + 1):
-            a = labels[y - 1, x - 1] if y > 0 and x > 0 else 0
-            b = labels[y - 1, x] if y > 0 and x < width else 0
-            c = labels[y, x - 1] if y < height and x > 0 else 0
-            d = labels[y, x] if y < height and x < width else 0
-            if a == b and b == c and c == d:
-                continue
-            for label in (a, b, c, d):
-                if label > 0:
-                    pixels = (a == label) + (b == label) + (c == label) + (d == label)
-                    # Each of the square's pixels adds its share of what the square counts for.
-                    if pixels == 1:
-                        times_24[label] += 6
-                    elif pixels == 3:
-                        times_24[label] -= 2
-                    elif pixels == 2 and ((a == label) == (d == label)):
-                        times_24[label] -= 6
-    return times_24 // 24
-
-
-@njit(cache=True)
 def outside_of(part: Labels, label: int) -> npt.NDArray[np.uint8]:
     """1 at the label's own pixels, and at those that are reached from the border of `part` by steps to the four neighbours over others."""
     height, width = part.shape
-    out = np.zeros((height, width), np.uint8)
+    # A frame that counts as reached, so that no step leaves the image.
+    reached = np.ones((height + 2) * (width + 2), np.uint8)
     queue = np.empty(height * width, np.int64)
     end = 0
     for y in range(height):
         for x in range(width):
-            out[y, x] = part[y, x] == label
-            if (y in (0, height - 1) or x in (0, width - 1)) and part[y, x] != label:
-                out[y, x] = 1
-                queue[end] = y * width + x
-                end += 1
+            at = (y + 1) * (width + 2) + x + 1
+            if part[y, x] != label:
+                is_border = y in (0, height - 1) or x in (0, width - 1)
+                reached[at] = is_border
+                if is_border:
+                    queue[end] = at
+                    end += 1
     begin = 0
     while begin < end:
-        y, x = queue[begin] // width, queue[begin] % width
-        begin += 1
-        for dx, dy in ((0, -1), (-1, 0), (1, 0), (0, 1)):
-            u, v = x + dx, y + dy
-            if 0 <= u < width and 0 <= v < height and out[v, u] == 0 and part[v, u] != label:
-                out[v, u] = 1
-                queue[end] = v * width + u
+        for step in (-width - 2, -1, 1, width + 2):
+            at = queue[begin] + step
+            if reached[at] == 0:
+                reached[at] = 1
+                queue[end] = at
                 end += 1
-    return out
+        begin += 1
+    return reached.reshape(height + 2, width + 2)[1:-1, 1:-1]
 
 
 @njit(cache=True)

@@ -10,6 +10,7 @@ import shapely
 from numba import njit
 
 from scheduling.slides.contours import Labels, Outlines, ring_areas, trace
+from scheduling.slides.runs import Runs, runs_of
 from scheduling.slides.stain import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -62,28 +63,29 @@ class Measured:
 
 def measured(labels: Labels, count: int, stained: tuple[Floats, Floats]) -> Measured:
     """All that is measured on pixels; each object is one 4-connected piece, or absent."""
-    return Measured(moments(labels, count), trace(labels, count), spreads(labels, count, stained))
+    runs = runs_of(labels)
+    return Measured(moments(runs, count), trace(labels, count), spreads(runs, count, stained))
 
 
-def moments(labels: Labels, count: int, left: int = 0, top: int = 0) -> Moments:
-    """Moments of the labels 1…count of a window whose first pixel has the global coordinates (left, top)."""
-    return Moments(*_sums(labels, count)[:, 1:]).moved(left, top)
+def moments(runs: Runs, count: int) -> Moments:
+    """Moments of the objects 1…count in the coordinates of their window."""
+    return Moments(*_sums(runs, count)[:, 1:])
 
 
 @njit(cache=True)
-def _sums(labels: Labels, count: int) -> Ints:
-    """int64 (6, count + 1): number of pixels, sums of x, y, x², xy, y² of each label."""
+def _sums(runs: Runs, count: int) -> Ints:
+    """int64 (6, count + 1): number of pixels, sums of x, y, x², xy, y² of each label; of a run by the sums of whole numbers and of their squares."""
     out = np.zeros((6, count + 1), np.int64)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label > 0:
-                out[0, label] += 1
-                out[1, label] += x
-                out[2, label] += y
-                out[3, label] += x * x
-                out[4, label] += x * y
-                out[5, label] += y * y
+    for index in range(len(runs)):
+        y, begin, end, label = np.int64(runs[index, 0]), np.int64(runs[index, 1]), np.int64(runs[index, 2]), runs[index, 3]
+        pixels = end - begin
+        x = (begin + end - 1) * pixels // 2
+        out[0, label] += pixels
+        out[1, label] += x
+        out[2, label] += y * pixels
+        out[3, label] += ((end - 1) * end * (2 * end - 1) - (begin - 1) * begin * (2 * begin - 1)) // 6
+        out[4, label] += x * y
+        out[5, label] += y * y * pixels
     return out
 
 
@@ -110,34 +112,38 @@ class Spread:
     max: Doubles
 
 
-def spreads(labels: Labels, count: int, stained: tuple[Floats, Floats]) -> tuple[Spread, Spread]:
+def spreads(runs: Runs, count: int, stained: tuple[Floats, Floats]) -> tuple[Spread, Spread]:
     """The spread of both images over each object 1…count."""
-    return (spread(labels, count, stained[0]), spread(labels, count, stained[1]))
+    return (spread(runs, count, stained[0]), spread(runs, count, stained[1]))
 
 
-def spread(labels: Labels, count: int, values: Floats) -> Spread:
+def spread(runs: Runs, count: int, values: Floats) -> Spread:
     """Mean, sum, standard deviation, minimum and maximum of `values` (h, w) over each object 1…count; not a number for one without a pixel."""
-    pixels, total, square, least, most = _value_sums(labels, count, values)[:, 1:]
+    pixels, total, square, least, most = _value_sums(runs, count, values)[:, 1:]
     area = np.where(pixels > 0, pixels, np.nan)
     mean = total / area
     return Spread(mean, np.where(pixels > 0, total, np.nan), np.sqrt(np.maximum(square / area - mean * mean, 0)), least, most)
 
 
 @njit(cache=True)
-def _value_sums(labels: Labels, count: int, values: Floats) -> Doubles:
-    """float64 (5, count + 1): pixels, sums of values and of squares, minimum, maximum; in raster order, so the same in every window."""
+def _value_sums(runs: Runs, count: int, values: Floats) -> Doubles:
+    """float64 (5, count + 1): pixels, sums of values and of squares, minimum, maximum; run by run in raster order, so the same in every window."""
     out = np.zeros((5, count + 1), np.float64)
     out[3:] = np.nan
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label > 0:
-                value = np.float64(values[y, x])
-                out[0, label] += 1.0
-                out[1, label] += value
-                out[2, label] += value * value
-                out[3, label] = value if out[0, label] == 1 else min(out[3, label], value)
-                out[4, label] = value if out[0, label] == 1 else max(out[4, label], value)
+    for index in range(len(runs)):
+        y, begin, end, label = runs[index]
+        total, square, least, most = 0.0, 0.0, values[y, begin], values[y, begin]
+        for x in range(begin, end):
+            value = values[y, x]
+            total += value
+            square += np.float64(value) * value
+            least, most = min(least, value), max(most, value)
+        is_first = out[0, label] == 0
+        out[0, label] += end - begin
+        out[1, label] += total
+        out[2, label] += square
+        out[3, label] = least if is_first else min(out[3, label], least)
+        out[4, label] = most if is_first else max(out[4, label], most)
     return out
 
 

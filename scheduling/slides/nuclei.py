@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.contours import Labels, fill_rings, first_pixels, split_pieces, trace
-from scheduling.slides.edges import at_half_height, local_mean
+from scheduling.slides.contours import Labels, fill_rings, trace
+from scheduling.slides.edges import half_height, local_mean
 from scheduling.slides.measure import solidities
-from scheduling.slides.runs import boxes_of, joined, paint, runs_of
-from scheduling.slides.splitting import nearest_along, renumbered, untouched, without_labels
+from scheduling.slides.runs import Runs, boxes_of, consecutive, joined, paint, parts_of, renamed, runs_of
+from scheduling.slides.splitting import leftovers, nearest_along
 from scheduling.slides.stain import Floats, otsu_level, to_levels
 
 cv2.setNumThreads(1)
@@ -113,22 +113,36 @@ def nuclei_labels(stained: tuple[Floats, Floats], limits: NucleusLimits) -> tupl
     `stained` are the densities of hematoxylin and eosin, float32 (h, w).
     """
     levels = smoothed_levels(stained[0], limits.mpp)
-    tissue = (cv2.add(*stained) > _TISSUE_OD).astype(np.uint8)
+    tissue = _tissue(*stained)
     mask = _cleaned(_mask(levels, tissue, limits), limits)
     around = local_mean(levels, tissue & (1 - mask), limits.pixels(NEIGHBOURHOOD_UM), limits.pale_level)
-    pieces = without_long(_split(mask, limits), limits.max_extent_px)
-    labels = _opened(at_half_height(pieces, levels, stained, around), limits)
-    labels = split_pieces(labels)[0]
+    objects, count = _split(mask, limits)
+    # Without the spikes and specks that the cut at half height leaves.
+    solid_parts = _opened(half_height(objects, count, levels, stained, around), limits)
+    objects = parts_of(objects, solid_parts)
+    labels = np.zeros(mask.shape, np.int32)
+    paint(labels, objects, joined(objects)[0])
     fill_rings(labels)
-    return within_area(labels, limits)
+    return _within_area(labels, limits)
 
 
-def within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
-    """Only the objects of a permitted area, renumbered from 1 in the same order."""
-    areas = first_pixels(labels, int(labels.max()))[1]
-    areas_um2 = areas * limits.mpp**2
-    keep = (areas > 0) & (areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2)
-    return only(labels, keep)
+@njit(cache=True)
+def _tissue(hematoxylin: Floats, eosin: Floats) -> Bytes:
+    out = np.empty(hematoxylin.shape, np.uint8)
+    for y in range(hematoxylin.shape[0]):
+        for x in range(hematoxylin.shape[1]):
+            out[y, x] = hematoxylin[y, x] + eosin[y, x] > _TISSUE_OD
+    return out
+
+
+def _within_area(labels: Labels, limits: NucleusLimits) -> tuple[Labels, int]:
+    """Only the objects of a permitted area, renumbered from 1 in the same order; in place."""
+    objects = runs_of(labels)
+    count = int(objects[:, 3].max(initial=0))
+    areas_um2 = boxes_of(objects, objects[:, 3], count)[0] * limits.mpp**2
+    numbers, kept = consecutive((areas_um2 >= limits.min_area_um2) & (areas_um2 <= limits.max_area_um2))
+    paint(labels, objects, numbers[objects[:, 3]])
+    return labels, kept
 
 
 def solid(labels: Labels, count: int, least: float) -> tuple[Labels, int]:
@@ -154,10 +168,8 @@ def _dark_or_standing_out(levels: Bytes, around: Floats, dark_level: int, pale_l
     return out
 
 
-def _opened(labels: Labels, limits: NucleusLimits) -> Labels:
-    """Without the spikes and specks that the cut at half height left."""
-    opened = np.asarray(cv2.morphologyEx((labels > 0).astype(np.uint8), cv2.MORPH_OPEN, _disk(limits)), np.uint8)
-    return np.asarray(cv2.copyTo(labels, opened), np.int32)
+def _opened(mask: Bytes, limits: NucleusLimits) -> Bytes:
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(limits), borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _disk(limits: NucleusLimits) -> Bytes:
@@ -167,7 +179,7 @@ def _disk(limits: NucleusLimits) -> Bytes:
 
 def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
     """The mask without specks and bridges thinner than the opening, and without small holes."""
-    opened = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(limits), borderType=cv2.BORDER_REPLICATE), np.uint8)
+    opened = _opened(mask, limits)
     runs = runs_of(1 - opened)
     regions, count = joined(runs)
     areas, boxes = boxes_of(runs, regions, count)
@@ -178,29 +190,16 @@ def _cleaned(mask: Bytes, limits: NucleusLimits) -> Bytes:
     return opened
 
 
-def _split(mask: Bytes, limits: NucleusLimits) -> Labels:
-    """Touching nuclei cut apart: each pixel to the seed that is nearest along the mask. Numbered without gaps."""
-    labels, count = nearest_along(_seeds(mask, limits), mask, limits.pixels(_SEED_REACH_UM))
-    _add_seedless(labels, mask, count + 1)
-    return split_pieces(labels)[0]
+def _split(mask: Bytes, limits: NucleusLimits) -> tuple[Runs, int]:
+    """Runs of the mask's objects 1…count, touching ones cut apart by their seeds, and count.
 
-
-def _add_seedless(labels: Labels, mask: Bytes, number: int) -> None:
-    """Give what hangs together with no seed at all the label `number`: pieces too thin for a seed. In place."""
-    runs = runs_of(without_labels(mask, labels))
-    pieces, count = joined(runs)
-    free = untouched(labels, runs, pieces, count)
-    paint(labels, runs, np.where(free[pieces], number, 0).astype(np.int32))
-
-
-def without_long(labels: Labels, max_extent_px: int) -> Labels:
-    """Only the objects whose box is at most so wide and high, renumbered from 1 in the same order.
-
-    What is longer may go on beyond any window, and would be cut at half height by other means in each.
+    What hangs together without any seed, too thin for one, is an object too. What is longer than a nucleus may go on beyond
+    any window, and would be cut at half height by other means in each: it is left out.
     """
-    runs = runs_of(labels)
-    boxes = boxes_of(runs, runs[:, 3], int(runs[:, 3].max(initial=0)))[1]
-    return only(labels, extents_of(boxes) <= max_extent_px)[0]
+    runs, pieces, number = nearest_along(_seeds(mask, limits), mask, limits.pixels(_SEED_REACH_UM))
+    extents = extents_of(boxes_of(runs, pieces, number)[1])
+    numbers, count = consecutive((extents <= limits.max_extent_px) & ~leftovers(runs, pieces, number))
+    return renamed(runs, numbers[pieces]), count
 
 
 def extents_of(boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -210,17 +209,27 @@ def extents_of(boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def only(labels: Labels, keep: npt.NDArray[np.bool_]) -> tuple[Labels, int]:
     """The objects whose entry in `keep` (count + 1,) is set, renumbered from 1 in the same order, and their number."""
-    kept = keep.copy()
-    kept[0] = False
-    return renumbered(labels, np.where(kept, np.cumsum(kept), 0).astype(np.int32)), int(kept.sum())
+    numbers, count = consecutive(keep)
+    runs = runs_of(labels)
+    out = np.zeros_like(labels)
+    paint(out, runs, numbers[runs[:, 3]])
+    return out, count
 
 
 def _seeds(mask: Bytes, limits: NucleusLimits) -> Bytes:
     """1 at the plateaus that are deepest inside the mask within the seed distance."""
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     # 8 bits, on which blurring is exact: the same nucleus gives the same seeds in every window.
-    levels = cv2.GaussianBlur(cv2.convertScaleAbs(depth, alpha=_DEPTH_STEPS), (0, 0), _SEED_SMOOTH_UM / limits.mpp)
+    smooth = cv2.GaussianBlur(cv2.convertScaleAbs(depth, alpha=_DEPTH_STEPS), (0, 0), _SEED_SMOOTH_UM / limits.mpp)
     size = 2 * limits.pixels(_SEED_DISTANCE_UM) + 1
-    highest = cv2.dilate(levels, np.ones((size, size), np.uint8))
-    deep = levels >= max(1, int(_SEED_DEPTH_UM / limits.mpp * _DEPTH_STEPS))
-    return np.asarray((levels == highest) & deep & (mask > 0), np.uint8)
+    levels, highest = np.asarray(smooth, np.uint8), np.asarray(cv2.dilate(smooth, np.ones((size, size), np.uint8)), np.uint8)
+    return _peaks(levels, highest, mask, max(1, int(_SEED_DEPTH_UM / limits.mpp * _DEPTH_STEPS)))
+
+
+@njit(cache=True)
+def _peaks(levels: Bytes, highest: Bytes, mask: Bytes, least: int) -> Bytes:
+    out = np.empty(mask.shape, np.uint8)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            out[y, x] = levels[y, x] == highest[y, x] and levels[y, x] >= least and mask[y, x] > 0
+    return out

@@ -13,48 +13,104 @@ from numba import njit
 
 Runs = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 
 
 @njit(cache=True)
 def runs_of(image: npt.NDArray[Any]) -> Runs:
     """int32 (runs, 4) of what is not 0."""
     height, width = image.shape
-    out = np.empty((height * width // 16 + 64, 4), np.int32)
+    out = np.empty((height * width // 64 + 64, 4), np.int32)
     count = 0
     for y in range(height):
-        row = image[y]
-        x = 0
+        row, x = image[y], 0
         while x < width:
+            label, begin = row[x], x
+            x = _end_of_run(row, x, label)
+            if label != 0:
+                if count == len(out):
+                    out = longer(out)
+                out[count, 0], out[count, 1], out[count, 2], out[count, 3] = y, begin, x, label
+                count += 1
+    return out[:count]
+
+
+@njit(cache=True)
+def _end_of_run(row: npt.NDArray[Any], x: int, label: Any) -> int:
+    """The first place from `x` on that has another label. Eight at once, as background is long."""
+    while x + 8 <= len(row):
+        other = row[x] ^ label
+        for step in range(1, 8):
+            other |= row[x + step] ^ label
+        if other != 0:
+            break
+        x += 8
+    while x < len(row) and row[x] == label:
+        x += 1
+    return x
+
+
+@njit(cache=True)
+def longer(runs: Runs) -> Runs:
+    """Room for twice as many."""
+    out = np.empty((2 * len(runs), 4), np.int32)
+    out[: len(runs)] = runs
+    return out
+
+
+@njit(cache=True)
+def parts_of(runs: Runs, image: npt.NDArray[np.uint8]) -> Runs:
+    """What of the runs lies where `image` is not 0."""
+    out = np.empty((len(runs) + 64, 4), np.int32)
+    count = 0
+    for index in range(len(runs)):
+        y, x, end, label = runs[index]
+        row = image[y]
+        while x < end:
             if row[x] == 0:
                 x += 1
                 continue
-            label, begin = row[x], x
-            while x < width and row[x] == label:
+            begin = x
+            while x < end and row[x] != 0:
                 x += 1
             if count == len(out):
-                larger = np.empty((2 * count, 4), np.int32)
-                larger[:count] = out
-                out = larger
+                out = longer(out)
             out[count, 0], out[count, 1], out[count, 2], out[count, 3] = y, begin, x, label
             count += 1
     return out[:count]
 
 
 @njit(cache=True)
-def joined(runs: Runs) -> tuple[Numbers, int]:
-    """Number of each run's 4-connected piece of equal labels, from 1 in raster order of their first pixels, and how many pieces there are."""
-    parents = np.arange(len(runs)).astype(np.int32)
-    above = 0
+def touching(runs: Runs, rows: int, corner: int) -> Numbers:
+    """int32 (runs, 2): which runs, begin and end of their indices, each run touches in the row `rows` (-1 or 1) further down.
+
+    It touches them with a side; with `corner` 1 also with a corner only.
+    """
+    out = np.zeros((len(runs), 2), np.int32)
+    first = 0
     for index in range(len(runs)):
-        y, begin, end = runs[index, 0], runs[index, 1], runs[index, 2]
-        while runs[above, 0] < y - 1 or (runs[above, 0] == y - 1 and runs[above, 2] <= begin):
-            above += 1
-        other = above
-        while runs[other, 0] == y - 1 and runs[other, 1] < end:
+        y, begin, end = runs[index, 0] + rows, runs[index, 1] - corner, runs[index, 2] + corner
+        while first < len(runs) and (runs[first, 0] < y or (runs[first, 0] == y and runs[first, 2] <= begin)):
+            first += 1
+        last = first
+        while last < len(runs) and runs[last, 0] == y and runs[last, 1] < end:
+            last += 1
+        out[index, 0], out[index, 1] = first, last
+    return out
+
+
+@njit(cache=True)
+def joined(runs: Runs, corner: int = 0) -> tuple[Numbers, int]:
+    """Number of each run's piece of equal labels, from 1 in raster order of their first pixels, and how many pieces there are.
+
+    Pieces are 4-connected; with `corner` 1 they are 8-connected.
+    """
+    parents, above = np.arange(len(runs)).astype(np.int32), touching(runs, -1, corner)
+    for index in range(len(runs)):
+        for other in range(above[index, 0], above[index, 1]):
             if runs[other, 3] == runs[index, 3]:
                 a, b = _root(parents, index), _root(parents, other)
                 parents[max(a, b)] = min(a, b)
-            other += 1
     numbers = np.zeros(len(runs), np.int32)
     count = 0
     for index in range(len(runs)):
@@ -76,7 +132,20 @@ def _root(parents: Numbers, index: int) -> int:
 
 
 @njit(cache=True)
-def boxes_of(runs: Runs, numbers: Numbers, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def euler_numbers(runs: Runs, count: int) -> Ints:
+    """int64 (count + 1,): 8-connected pieces of each label less its 4-connected holes, as its runs less what they touch in the row above."""
+    out, above = np.zeros(count + 1, np.int64), touching(runs, -1, 1)
+    for index in range(len(runs)):
+        label = runs[index, 3]
+        out[label] += 1
+        for other in range(above[index, 0], above[index, 1]):
+            if runs[other, 3] == label:
+                out[label] -= 1
+    return out
+
+
+@njit(cache=True)
+def boxes_of(runs: Runs, numbers: Numbers, count: int) -> tuple[Ints, npt.NDArray[np.int32]]:
     """Of each number 0…count its pixels, int64 (count + 1,), and its box: left, top, right, bottom, int32 (count + 1, 4), all 0 for none."""
     areas, boxes = np.zeros(count + 1, np.int64), np.zeros((count + 1, 4), np.int32)
     for index in range(len(runs)):
@@ -90,9 +159,23 @@ def boxes_of(runs: Runs, numbers: Numbers, count: int) -> tuple[npt.NDArray[np.i
     return areas, boxes
 
 
+def renamed(runs: Runs, labels: Numbers) -> Runs:
+    """The runs with the labels (runs,), without those of label 0."""
+    kept = labels > 0
+    out = runs[kept]
+    out[:, 3] = labels[kept]
+    return out
+
+
+def consecutive(keep: npt.NDArray[np.bool_]) -> tuple[Numbers, int]:
+    """New numbers of the numbers 0…count: from 1 in the same order for those that `keep` (count + 1,), 0 for the others; and how many are kept."""
+    kept = keep.copy()
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32), int(kept.sum())
+
+
 @njit(cache=True)
 def paint(out: npt.NDArray[Any], runs: Runs, values: npt.NDArray[Any]) -> None:
-    """Give the pixels of each run its value; those of 0 are left as they are."""
+    """Give the pixels of each run its value."""
     for index in range(len(runs)):
-        if values[index] != 0:
-            out[runs[index, 0], runs[index, 1] : runs[index, 2]] = values[index]
+        out[runs[index, 0], runs[index, 1] : runs[index, 2]] = values[index]

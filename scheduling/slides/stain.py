@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from scheduling.slides.interface import RGB
 
@@ -45,14 +45,21 @@ class Stains:
 
 def densities(rgb: RGB, stains: Stains) -> tuple[Floats, Floats]:
     """float32 (h, w) optical densities of hematoxylin and of eosin; noise around zero is kept, negative too."""
-    tables = _tables(stains)
-    channels = [np.ascontiguousarray(rgb[:, :, channel]) for channel in range(3)]
-    return (_looked_up(channels, tables[0]), _looked_up(channels, tables[1]))
+    return _looked_up(np.ascontiguousarray(rgb), _tables(stains))
 
 
 def to_levels(density: Floats) -> npt.NDArray[np.uint8]:
     """A density as 8-bit levels of OD_STEP, clipped at 0 and 255."""
-    return np.asarray(cv2.convertScaleAbs(np.maximum(density, 0), alpha=1 / OD_STEP), np.uint8)
+    return _clipped_levels(density, np.float32(1 / OD_STEP))
+
+
+@njit(cache=True)
+def _clipped_levels(density: Floats, steps: np.float32) -> npt.NDArray[np.uint8]:
+    out = np.empty(density.shape, np.uint8)
+    for y in range(density.shape[0]):
+        for x in range(density.shape[1]):
+            out[y, x] = min(np.float32(255), max(np.float32(0), np.rint(density[y, x] * steps)))
+    return out
 
 
 def background_of(histograms: npt.NDArray[np.int64]) -> tuple[float, float, float]:
@@ -128,6 +135,12 @@ def _tables(stains: Stains) -> npt.NDArray[np.float32]:
     return np.stack([inverse[:, stain, None] * np.maximum(levels, 0) for stain in range(2)]).astype(np.float32)
 
 
-def _looked_up(channels: list[npt.NDArray[np.uint8]], tables: Floats) -> Floats:
-    parts = [cv2.LUT(channel, table) for channel, table in zip(channels, tables, strict=True)]
-    return np.asarray(cv2.add(cv2.add(parts[0], parts[1]), parts[2]), np.float32)
+@njit(cache=True)
+def _looked_up(rgb: RGB, tables: Floats) -> tuple[Floats, Floats]:
+    first, second = np.empty(rgb.shape[:2], np.float32), np.empty(rgb.shape[:2], np.float32)
+    for y in range(rgb.shape[0]):
+        for x in range(rgb.shape[1]):
+            red, green, blue = rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2]
+            first[y, x] = tables[0, 0, red] + tables[0, 1, green] + tables[0, 2, blue]
+            second[y, x] = tables[1, 0, red] + tables[1, 1, green] + tables[1, 2, blue]
+    return first, second

@@ -64,6 +64,7 @@ class TiffReader(SlideReader):
         self._file = os.open(path, os.O_RDONLY)
         self._close = weakref.finalize(self, os.close, self._file)
         self._decoded: OrderedDict[tuple[int, int, int], RGB] = OrderedDict()
+        self._decoded_bytes = 0
         self._lock = threading.Lock()
         self._meaning = self._with_depth(meaning, bits) if is_deep else meaning
 
@@ -101,9 +102,11 @@ class TiffReader(SlideReader):
                 return self._decoded[key]
         pixels = self._drawn(self._layouts[level], column, row)
         with self._lock:
-            self._decoded[key] = pixels
-            while len(self._decoded) > 1 and sum(p.nbytes for p in self._decoded.values()) > _CACHE_BYTES:
-                self._decoded.popitem(last=False)
+            if key not in self._decoded:
+                self._decoded[key] = pixels
+                self._decoded_bytes += pixels.nbytes
+            while len(self._decoded) > 1 and self._decoded_bytes > _CACHE_BYTES:
+                self._decoded_bytes -= self._decoded.popitem(last=False)[1].nbytes
         return pixels
 
     def _drawn(self, layout: LevelLayout, column: int, row: int) -> RGB:

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from scheduling.slides.contours import fill_rings, outlines, ring_areas, split_pieces, trace
 from scheduling.slides.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities, spread
+from scheduling.slides.runs import runs_of
 
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
 
@@ -48,7 +49,7 @@ def test_only_the_largest_piece_of_a_label_is_outlined() -> None:
 def test_a_disk_measures_as_a_disk() -> None:
     y, x = np.mgrid[0:60, 0:60]
     labels = ((x - 30) ** 2 + (y - 29) ** 2 <= 20**2).astype(np.int32)
-    sums, rings = moments(labels, 1, 100_000, 70_000), trace(labels, 1)
+    sums, rings = moments(runs_of(labels), 1).moved(100_000, 70_000), trace(labels, 1)
     major, minor = axes_px(sums)
     assert abs(major[0] - 40) < 0.5
     assert abs(minor[0] - 40) < 0.5
@@ -72,7 +73,7 @@ def test_solidity_is_the_area_over_that_of_the_convex_hull(labels: np.ndarray) -
 def test_moments_and_means_are_those_of_each_object_s_pixels(labels: np.ndarray, left: int, top: int) -> None:
     values = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)
     pieces, count = split_pieces(labels)
-    sums, found = moments(pieces, count, left, top), spread(pieces, count, values)
+    sums, found = moments(runs_of(pieces), count).moved(left, top), spread(runs_of(pieces), count, values)
     mean, deviation = found.mean, found.sd
     for piece in range(1, count + 1):
         y, x = np.nonzero(pieces == piece)
