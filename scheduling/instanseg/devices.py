@@ -1,4 +1,4 @@
-"""Which device torch computes on. `python -m scheduling.instanseg.devices DEVICE` ends with 0, or with the reason why it cannot."""
+"""Which device torch computes on, and whether OpenVINO may in its place. `python -m scheduling.instanseg.devices DEVICE` ends with 0, or with the reason why it cannot."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import sys
 from importlib.util import find_spec
 
 NO_TORCH = "torch is not installed; install it with: pip install -r requirements-instanseg.txt"
+NO_OPENVINO = "OpenVINO is not installed on this worker; install it with: pip install openvino"
 
 
 def has_torch() -> bool:
     """Whether torch is installed; does not load it."""
     return find_spec("torch") is not None
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is installed; does not load it."""
+    return find_spec("openvino") is not None
 
 
 def problem_of(device: str) -> str | None:

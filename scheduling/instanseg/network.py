@@ -104,6 +104,14 @@ class Network:
         for _ in range(3):  # TorchScript watches two calls before it settles.
             self.infer([white] * batch, flat, {})
 
+    def prepare(self, window_px: int, settings: Mapping[str, float]) -> None:
+        """What must be there before windows of this width come: on OpenVINO the compiled network. Raises ModelUnusable."""
+        if self.backend == "openvino":
+            if self._fast is None or not self._fast.can(window_px, window_px, settings):
+                raise ModelUnusable(f"OpenVINO cannot compute the model {self.facts.name} with these settings; torch can.")
+            whole_px = window_px + -window_px % _WHOLE_PX
+            self.openvino_of(whole_px, whole_px)
+
     def openvino_of(self, height: int, width: int) -> OpenvinoFields:
         """The network compiled for windows of this size, and compared with torch's; the last one is kept. Raises ModelUnusable."""
         if (height, width) not in self._openvino:

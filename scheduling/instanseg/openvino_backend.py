@@ -6,21 +6,16 @@ Its answers differ from torch's in the last bits, so which of the two computes i
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
+import sys
 from typing import Any
 
 import torch
 
+from scheduling.instanseg.devices import NO_OPENVINO, has_openvino
 from scheduling.instanseg.facts import ModelUnusable
 
-NO_OPENVINO = "OpenVINO is not installed on this worker; install it with: pip install openvino"
 #: More than the order of additions explains (three millionths, measured on InstanSeg's U-Net), less than any mistake.
 TOLERANCE = 1e-4
-
-
-def is_installed() -> bool:
-    """Whether OpenVINO is there; does not load it."""
-    return find_spec("openvino") is not None
 
 
 class OpenvinoFields:
@@ -28,7 +23,7 @@ class OpenvinoFields:
 
     def __init__(self, network: Any, height: int, width: int) -> None:
         """Raises ModelUnusable when OpenVINO is not installed, cannot take the network, or answers otherwise than torch does."""
-        if not is_installed():
+        if not has_openvino():
             raise ModelUnusable(NO_OPENVINO)
         self._compiled = _compiled(network, height, width)
         #: Largest difference to torch's answer on noise, over the mean of that.
@@ -47,8 +42,15 @@ class OpenvinoFields:
         return float((self(noise) - expected).abs().max() / expected.abs().mean())
 
 
+def library() -> Any:
+    """OpenVINO without its telemetry, which would tell its makers of every use over the network and write to the home folder."""
+    # None in its place: importing it fails, and OpenVINO takes its own stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 def _compiled(network: Any, height: int, width: int) -> Any:
-    openvino = importlib.import_module("openvino")
+    openvino = library()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
     shape = [1, 3, height, width]
     try:

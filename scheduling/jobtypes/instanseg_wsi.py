@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from scheduling.instanseg.devices import NO_TORCH, has_torch
+from scheduling.instanseg.devices import NO_OPENVINO, NO_TORCH, has_openvino, has_torch
 from scheduling.instanseg.facts import CELLS, ModelFacts, ModelUnusable
 from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.objects import whole_objects
@@ -78,10 +78,12 @@ class InstansegWsi(Segmentation):
         return settled_model(parameters, data_dir)
 
     def plan(self, context: JobContext) -> Plan:
-        """As every segmentation. Raises JobFailed also when the model or torch is not there."""
+        """As every segmentation. Raises JobFailed also when the model, torch, or what the job asks for in its place is not there."""
         _facts(context)
         if not has_torch():
             raise JobFailed(f"This worker cannot run InstanSeg: {NO_TORCH}")
+        if context.spec.parameters.get("backend") == "openvino":
+            _check_openvino(context)
         return super().plan(context)
 
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:
@@ -110,8 +112,9 @@ class InstansegWsi(Segmentation):
         self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
     ) -> Iterator[tuple[int, Detected]]:
         """What the model outlines."""
-        network, norm = _network(context), Normalisation.from_json(layout.constants["normalisation"])
         settings = {name: parameters[name] for name in _SETTINGS if parameters[name] is not None}
+        window_px, norm = layout.grid.window_px, Normalisation.from_json(layout.constants["normalisation"])
+        network = _network(context, parameters["backend"], window_px, settings)
         limits_px = [parameters[name] / (slide_of(context).mpp * layout.downsample) ** 2 for name in ("min_area_um2", "max_area_um2")]
         for tile, rgb, labels in _labelled(network, norm, settings, windows):
             nuclei, cells, count = _within(*whole_objects(*labels), *limits_px)
@@ -125,7 +128,8 @@ class InstansegWsi(Segmentation):
         """The model, and what its windows were normalised and measured with."""
         fixed = {"normalisation": layout.constants["normalisation"], "stains": vars(layout.stains)}
         pixels = {"downsample": plain(layout.downsample), "pixels": "area mean" if layout.downsample >= 1 else "linear interpolation"}
-        return {"method": {"name": "InstanSeg", **pixels, "calibration": fixed}, "model": layout.constants["model"]}
+        method = {"name": "InstanSeg", "backend": parameters["backend"], **pixels, "calibration": fixed}
+        return {"method": method, "model": layout.constants["model"]}
 
     def doubts(self, layout: Layout, mpp: float) -> tuple[str, ...]:
         """Slides coarser than the model: what it looks for between their pixels is not there."""
@@ -146,15 +150,25 @@ def _facts(context: JobContext) -> ModelFacts:
     return facts
 
 
-def _network(context: JobContext) -> Network:
-    """This process's copy of the model. Raises JobFailed."""
+def _check_openvino(context: JobContext) -> None:
+    """Raises JobFailed."""
+    if context.spec.device != "cpu":
+        raise JobFailed('OpenVINO computes on the CPU: leave out "requires": "gpu", or "backend": "openvino".')
+    if not has_openvino():
+        raise JobFailed(NO_OPENVINO)
+
+
+def _network(context: JobContext, backend: str, window_px: int, settings: dict[str, float]) -> Network:
+    """This process's copy of the model, ready for such windows. Raises JobFailed."""
     from scheduling.instanseg.network import network_of  # noqa: PLC0415  (loads torch, which the web process does without)
 
     facts = _facts(context)
     try:
-        return network_of(ModelStore(context.settings.data_dir).path(facts.sha256), facts, context.torch_device)
+        network = network_of(ModelStore(context.settings.data_dir).path(facts.sha256), facts, context.torch_device, backend)
+        network.prepare(window_px, settings)
     except ModelUnusable as error:
         raise JobFailed(str(error)) from error
+    return network
 
 
 def _labelled(

@@ -28,6 +28,15 @@ PARAMETERS: dict[str, Any] = {
             "default": None,
             "description": "Set by the server: the model that the job got when it was submitted, and keeps.",
         },
+        "backend": {
+            "type": "string",
+            "enum": ["torch", "openvino"],
+            "default": "torch",
+            "description": (
+                "What computes the model's network on a CPU: torch, or OpenVINO, which takes about half the time where workers have it. "
+                "The last bits of their answers differ, so that a pixel at the edge of a nucleus may."
+            ),
+        },
         "mask_threshold": {
             **_UNIT_INTERVAL,
             "description": "A pixel belongs to a nucleus from this probability on; null: the model's own.",
@@ -75,6 +84,8 @@ def settled_model(parameters: dict[str, Any], data_dir: Path) -> dict[str, Any]:
     facts = _meant(installed, sha256 or model)
     if model not in {None, facts.name, facts.sha256}:
         raise BadParameter("model", f"{sha256} is not the hash of {model}, but of {facts.name}.")
+    if parameters.get("backend") == "openvino" and not facts.is_fast:
+        raise BadParameter("backend", f"OpenVINO cannot compute the model {facts.name}; torch can.")
     return {**parameters, "model": facts.name, "model_sha256": facts.sha256}
 
 

@@ -88,6 +88,11 @@ class Grid:
     def rows(self) -> int:
         return -(-(self.height + self.offset_y) // self.core_px)
 
+    @property
+    def window_px(self) -> int:
+        """Side of every window."""
+        return self.core_px + 2 * self.halo_px
+
     def __len__(self) -> int:
         return self.columns * self.rows
 
