@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 import torch
@@ -26,7 +25,6 @@ from scheduling.slides.contours import Labels
 from scheduling.slides.interface import RGB
 
 Read = Callable[[int], RGB]
-ReadNext = Callable[[], tuple[int, RGB] | None]
 Found = tuple[Labels, Labels | None]
 
 #: Windows that the device computes at once, and threads that read for it; to be measured on the device at hand.
@@ -66,25 +64,17 @@ class Pipeline:
         Whoever stops taking must close the iterator; then, and after an error, all threads have ended. Raises what a stage
         raised; torch.OutOfMemoryError when not even one window fits on the device.
         """
-        return self._run((partial(_with_number, read, tile) for tile in tiles), self._readers)
-
-    def over(self, windows: Iterable[tuple[int, RGB]]) -> Iterator[tuple[int, RGB, Found]]:
-        """As `labels`, for windows that are read as they are taken: one thread takes them."""
-        source = iter(windows)
-        return self._run(repeat(lambda: next(source, None)), 1)
-
-    def _run(self, reads: Iterable[ReadNext], readers: int) -> Iterator[tuple[int, RGB, Found]]:
-        run = _Run(self, reads, readers)
+        run = _Run(self, tiles, read, self._readers)
         try:
             yield from run.results()
         finally:
             run.end()
 
-    def read_one(self, read: ReadNext) -> tuple[int, RGB] | None:
-        """In a reading thread; None when there is no more."""
+    def read_one(self, read: Read, tile: int) -> RGB:
+        """In a reading thread."""
         began = time.perf_counter()
         try:
-            return read()
+            return read(tile)
         finally:
             self.seconds.add("read", began)
 
@@ -122,8 +112,8 @@ class Pipeline:
 class _Run:
     """The threads of one call: readers, a feeder, a finisher; all end with it."""
 
-    def __init__(self, pipeline: Pipeline, reads: Iterable[ReadNext], readers: int) -> None:
-        self._pipeline, self._reads = pipeline, iter(reads)
+    def __init__(self, pipeline: Pipeline, tiles: Iterable[int], read: Read, readers: int) -> None:
+        self._pipeline, self._tiles, self._read = pipeline, iter(tiles), read
         self._ahead = readers + pipeline.batch
         self._stopped = threading.Event()
         self._out: queue.Queue[tuple[int, RGB, Future[Found]] | BaseException | None] = queue.Queue(maxsize=2 * pipeline.batch)
@@ -158,18 +148,19 @@ class _Run:
 
     def _batches(self) -> Iterator[list[tuple[int, RGB]]]:
         """Windows as they are read, in order, as many at once as fit; an error after what came before it."""
-        reading: deque[Future[tuple[int, RGB] | None]] = deque()
+        reading: deque[tuple[int, Future[RGB]]] = deque()
         batch: list[tuple[int, RGB]] = []
         while not self._stopped.is_set():
-            for read in islice(self._reads, self._ahead - len(reading)):
-                reading.append(self._readers.submit(self._pipeline.read_one, read))
+            for tile in islice(self._tiles, self._ahead - len(reading)):
+                reading.append((tile, self._readers.submit(self._pipeline.read_one, self._read, tile)))
             if len(batch) >= self._pipeline.batch or (batch and _is_over(reading)):
                 yield batch
                 batch = []
-            elif not reading or (window := reading.popleft().result()) is None:
+            elif not reading:
                 return
             else:
-                batch.append(window)
+                tile, window = reading.popleft()
+                batch.append((tile, window.result()))
 
     def _put(self, entry: Any) -> None:
         """Wait for a place, unless nobody takes any more."""
@@ -179,10 +170,6 @@ class _Run:
                 return
 
 
-def _is_over(reading: deque[Future[tuple[int, RGB] | None]]) -> bool:
+def _is_over(reading: deque[tuple[int, Future[RGB]]]) -> bool:
     """Whether the next window is an error, or there is none."""
-    return not reading or reading[0].exception() is not None or reading[0].result() is None
-
-
-def _with_number(read: Read, tile: int) -> tuple[int, RGB]:
-    return tile, read(tile)
+    return not reading or reading[0][1].exception() is not None

@@ -6,7 +6,7 @@ slide: two windows that see the same nucleus then give it the same pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +25,7 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
+from scheduling.jobtypes.windows import Windows
 from scheduling.slides.calibration import calibrate, histograms, sampled
 from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
@@ -108,9 +109,7 @@ class InstansegWsi(Segmentation):
         classes = ["Cell"] if CELLS in facts.outputs else ["Nucleus"]
         return stains, {"normalisation": asdict(norm), "model": model, "classes": classes}
 
-    def detect(
-        self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
-    ) -> Iterator[tuple[int, Detected]]:
+    def detect(self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Windows) -> Iterator[tuple[int, Detected]]:
         """What the model outlines."""
         settings = {name: parameters[name] for name in _SETTINGS if parameters[name] is not None}
         window_px, norm = layout.grid.window_px, Normalisation.from_json(layout.constants["normalisation"])
@@ -172,13 +171,13 @@ def _network(context: JobContext, backend: str, window_px: int, settings: dict[s
 
 
 def _labelled(
-    network: Network, norm: Normalisation, settings: dict[str, float], windows: Iterable[tuple[int, RGB]]
+    network: Network, norm: Normalisation, settings: dict[str, float], windows: Windows
 ) -> Iterator[tuple[int, RGB, tuple[Labels, Labels | None]]]:
     """Each window with its labels: on a device by stages side by side, on the cpu, where the cores are busy anyway, one by one."""
     from scheduling.instanseg.pipeline import Pipeline  # noqa: PLC0415  (loads torch)
 
     if network.is_cuda:
-        yield from Pipeline(network, norm, settings).over(windows)
+        yield from Pipeline(network, norm, settings).labels(windows.tiles, windows.read)
     else:
         yield from ((tile, rgb, network.labels(rgb, norm, settings)) for tile, rgb in windows)
 

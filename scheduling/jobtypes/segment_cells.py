@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import cv2
@@ -14,11 +14,12 @@ from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segment_cells_schema import PARAMETERS
 from scheduling.jobtypes.segmentation import Segmentation, hash_of
+from scheduling.jobtypes.windows import Windows
 from scheduling.slides.calibration import calibrate
 from scheduling.slides.cell_table import CELLS
 from scheduling.slides.cells import Detected
 from scheduling.slides.expansion import expanded, reach_px, tissue_of
-from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.interface import SlideReader
 from scheduling.slides.nuclei import NucleusLimits, nuclei_labels, solid
 from scheduling.slides.scale import model_downsample
 from scheduling.slides.stain import OD_STEP, Stains, densities
@@ -75,9 +76,7 @@ class SegmentCells(Segmentation):
         classes = {"classes": [CELLS.class_name]} if parameters["expansion_um"] else {}
         return found.stains, {"dark_level": found.dark_level, "pale_level": found.pale_level, **classes}
 
-    def detect(
-        self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
-    ) -> Iterator[tuple[int, Detected]]:
+    def detect(self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Windows) -> Iterator[tuple[int, Detected]]:
         """Nuclei by their hematoxylin, and the cells that they grow to."""
         mpp, expansion_um = slide_of(context).mpp * layout.downsample, parameters["expansion_um"]
         limits = self._limits(mpp, parameters, layout.constants)

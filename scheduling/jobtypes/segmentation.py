@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -24,12 +24,13 @@ from scheduling.jobtypes.masks import Mask, limit_of, mask_of
 from scheduling.jobtypes.parameters import filled, provenance, slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.shown import ShownTiles
+from scheduling.jobtypes.windows import Windows
 from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
-from scheduling.slides.interface import RGB, SlideReader
+from scheduling.slides.interface import SlideReader
 from scheduling.slides.pyramid import from_png, to_png
 from scheduling.slides.regions import inside_region
 from scheduling.slides.stain import Stains
-from scheduling.slides.tiling import Grid, read_window
+from scheduling.slides.tiling import Grid
 
 pa.set_cpu_count(1)
 
@@ -64,10 +65,8 @@ class Segmentation(JobType):
         """What is fixed once for the slide: its stains, and plain JSON of the job type's own; `mask` is that of the whole slide."""
 
     @abstractmethod
-    def detect(
-        self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
-    ) -> Iterator[tuple[int, Detected]]:
-        """The objects of each (tile, window), uint8 RGB (window, window, 3), in the same order; windows are read as they are taken."""
+    def detect(self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Windows) -> Iterator[tuple[int, Detected]]:
+        """The objects of each window, in the same order."""
 
     @abstractmethod
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -98,8 +97,7 @@ class Segmentation(JobType):
         mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader)
         shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
         parameters = filled(self.parameters, context.spec.parameters)
-        windows = ((index, read_window(reader, layout.grid.window(layout.cores[index]), layout.downsample)) for index in tiles)
-        for index, detected in self.detect(context, layout, parameters, windows):
+        for index, detected in self.detect(context, layout, parameters, Windows(reader, layout, tiles)):
             cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
             cells = inside_mask(cells, mask, layout.mask_downsample)
             cells = inside_region(cells, limit) if limit else cells

@@ -84,31 +84,18 @@ def test_results_come_in_the_order_of_the_tiles_however_long_each_is_read(batch:
     assert pipeline.seconds.read > 0
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_windows_that_are_read_as_they_are_taken_go_through_it_too(batch: int) -> None:
-    taken_by = set()
+def test_several_threads_read_at_once() -> None:
+    meeting = threading.Barrier(3, timeout=10)
 
-    def windows() -> Iterator[tuple[int, np.ndarray]]:
-        for tile in range(30):
-            taken_by.add(threading.current_thread())
-            yield tile, window_of(tile)
-            if tile == 20 and batch == 4:
-                raise OSError("torn tile")
+    def read(tile: int) -> np.ndarray:
+        if tile < 3:
+            meeting.wait()
+        return window_of(tile)
 
-    found = pipeline_of(Counting(), batch=batch).over(windows())
-    if batch == 4:
-        out = []
-        with pytest.raises(OSError, match="torn tile"):
-            out.extend(tile for tile, *_ in found)
-        assert out == list(range(21))
-    else:
-        assert tiles_of(found) == list(range(30))
-    assert len(taken_by) == 1
-    assert threading.current_thread() not in taken_by
+    assert tiles_of(pipeline_of(Counting(), batch=2, readers=3).labels(range(9), read)) == list(range(9))
 
 
 def test_no_tile_gives_nothing() -> None:
-    assert tiles_of(pipeline_of(Counting(), batch=4).over([])) == []
     assert tiles_of(pipeline_of(Counting(), batch=4).labels([], window_of)) == []
 
 
