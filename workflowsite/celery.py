@@ -15,7 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 from celery import Celery  # noqa: E402
 from kombu.transport.redis import Channel  # noqa: E402
 
-from scheduling.version import broker_prefix  # noqa: E402
+from scheduling.version import broker_prefix, kernel_cache  # noqa: E402
 from workflowsite import env  # noqa: E402
 
 # Nothing that was received is put back when the connection is lost: the ledger sends it again. Besides, a worker that tries to, with
@@ -23,7 +23,7 @@ from workflowsite import env  # noqa: E402
 Channel.do_restore = False
 
 ENV = env.read()
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ENV.data_dir / "numba"))
+os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache(ENV.data_dir / "numba")))
 
 app = Celery("workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker"])
 app.conf.update(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduling.version import kernel_cache
 from workflowsite import embedded_redis
 from workflowsite.env import BASE_DIR, Environment
 
@@ -79,7 +80,7 @@ def child_environment(env: Environment, environ: Mapping[str, str]) -> dict[str,
         "EMBEDDED": "1",
         "DATA_DIR": str(env.data_dir),
         "TMPDIR": str(env.data_dir / "tmp"),
-        "NUMBA_CACHE_DIR": environ.get("NUMBA_CACHE_DIR") or str(env.data_dir / "numba"),
+        "NUMBA_CACHE_DIR": environ.get("NUMBA_CACHE_DIR") or str(kernel_cache(env.data_dir / "numba")),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from scheduling.instanseg import devices
+from scheduling.version import drop_other_kernels
 from workflowsite import embedded_redis, output, programs
 from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
@@ -30,6 +31,7 @@ def run(env: Environment, reactor: Any) -> int:
     """Run until stopped; the exit code. Raises CannotStart or NoRedis before anything has been started."""
     make_folders(env)
     lock = take_lock(env)
+    drop_other_kernels(env.data_dir / "numba")
     check_port(env)
     check_database(env)
     redis = None if env.redis_url_given else programs.redis_program(env)
