@@ -25,7 +25,7 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
-from scheduling.slides.calibration import calibrate, histograms, sampled
+from scheduling.slides.calibration import histograms, sampled, stains_of
 from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB, SlideReader
@@ -65,7 +65,7 @@ class InstansegWsi(Segmentation):
         "InstanSeg over the whole slide, with a model that is installed on this server: nuclei, and whole cells where the model outlines them, "
         "with measurements; exports for QuPath, CSV and Parquet. Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     #: The network over a window of 1024 pixels on one core.
@@ -102,10 +102,8 @@ class InstansegWsi(Segmentation):
         windows = sampled(reader, mask.pixels, ratio, geometry.downsample, _SAMPLES)
         norm = of_histograms(sum((histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
         model = {"name": facts.name, "hash": facts.sha256, "pixel_size_um": facts.pixel_size_um, "outputs": list(facts.outputs)}
-        mpp = slide_of(context).mpp * geometry.downsample
-        stains = calibrate(reader, mask.pixels, ratio, geometry.downsample, mpp, estimate_stains=True).stains
         classes = ["Cell"] if CELLS in facts.outputs else ["Nucleus"]
-        return stains, {"normalisation": asdict(norm), "model": model, "classes": classes}
+        return stains_of(windows), {"normalisation": asdict(norm), "model": model, "classes": classes}
 
     def detect(
         self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]

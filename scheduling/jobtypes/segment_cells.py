@@ -41,7 +41,7 @@ class SegmentCells(Segmentation):
         "exports for QuPath, CSV and Parquet. "
         "Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "6"
+    version: ClassVar[str] = "7"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
 
     def geometry(self, context: JobContext, parameters: dict[str, Any]) -> Geometry:

@@ -138,8 +138,8 @@ class Segmentation(JobType):
             stains=stains,
             constants=constants,
         )
-        doubts = self.doubts(layout, mpp * geometry.downsample)
-        context.tiles.publish_part("layout", replace(layout, warnings=mask.warnings + doubts).to_json())
+        warnings = (*mask.warnings, *_doubted(stains), *self.doubts(layout, mpp * geometry.downsample))
+        context.tiles.publish_part("layout", replace(layout, warnings=warnings).to_json())
 
     def _write_summary(self, context: JobContext, export: cell_export.Export) -> None:
         layout, slide = self.layout(context), slide_of(context)
@@ -166,6 +166,12 @@ class Segmentation(JobType):
 def hash_of(*values: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of what a method depends on."""
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _doubted(stains: Stains) -> list[str]:
+    if not stains.doubt:
+        return []
+    return [f"The stain colours of this slide could not be estimated ({stains.doubt}); the customary ones were used."]
 
 
 def _doubts(cells: int, tissue_mm2: float) -> list[str]:

@@ -82,6 +82,7 @@ def test_the_cells_are_there_and_the_summary_names_the_model(plain: JobContext) 
     assert summary["cells"] == len(orjson.loads(files["results.json"])) > 150
     assert summary["model"]["name"] == "standin-nuclei"
     assert summary["model"]["hash"] == installed("nuclei").sha256 == summary["parameters"]["model_sha256"]
+    assert summary["method"]["calibration"]["stains"]["source"] == "estimated"
     norm = summary["method"]["calibration"]["normalisation"]
     assert all(low < 150 < high for low, high in zip(norm["low"], norm["high"], strict=True))
 
