@@ -25,7 +25,8 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
-from scheduling.slides.calibration import calibrate, histograms, sampled
+from scheduling.jobtypes.stages import Work
+from scheduling.slides.calibration import histograms, sampled, stains_of
 from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB, SlideReader
@@ -35,6 +36,7 @@ from scheduling.slides.tiling import model_downsample
 
 if TYPE_CHECKING:
     from scheduling.instanseg.network import Network
+    from scheduling.instanseg.pipeline import Pipeline
 
 NO_MODEL = (
     "INSTANSEG_WSI needs a trained InstanSeg model, and none is installed on this server. "
@@ -65,7 +67,7 @@ class InstansegWsi(Segmentation):
         "InstanSeg over the whole slide, with a model that is installed on this server: nuclei, and whole cells where the model outlines them, "
         "with measurements; exports for QuPath, CSV and Parquet. Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     #: The network over a window of 1024 pixels on one core.
@@ -102,10 +104,8 @@ class InstansegWsi(Segmentation):
         windows = sampled(reader, mask.pixels, ratio, geometry.downsample, _SAMPLES)
         norm = of_histograms(sum((histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
         model = {"name": facts.name, "hash": facts.sha256, "pixel_size_um": facts.pixel_size_um, "outputs": list(facts.outputs)}
-        mpp = slide_of(context).mpp * geometry.downsample
-        stains = calibrate(reader, mask.pixels, ratio, geometry.downsample, mpp, estimate_stains=True).stains
         classes = ["Cell"] if CELLS in facts.outputs else ["Nucleus"]
-        return stains, {"normalisation": asdict(norm), "model": model, "classes": classes}
+        return stains_of(windows), {"normalisation": asdict(norm), "model": model, "classes": classes}
 
     def detect(
         self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Iterable[tuple[int, RGB]]
@@ -114,9 +114,11 @@ class InstansegWsi(Segmentation):
         network, norm = _network(context), Normalisation.from_json(layout.constants["normalisation"])
         settings = {name: parameters[name] for name in _SETTINGS if parameters[name] is not None}
         limits_px = [parameters[name] / (slide_of(context).mpp * layout.downsample) ** 2 for name in ("min_area_um2", "max_area_um2")]
-        for tile, rgb, labels in _labelled(network, norm, settings, windows):
-            nuclei, cells, count = _within(*whole_objects(*labels), *limits_px)
-            yield tile, Detected(nuclei=nuclei, cells=cells, count=count, stained=densities(rgb, layout.stains))
+        for tile, rgb, labels in _labelled(network, norm, settings, windows, context.work):
+            with context.work.stage("post"):
+                nuclei, cells, count = _within(*whole_objects(*labels), *limits_px)
+                stained = densities(rgb, layout.stains)
+            yield tile, Detected(nuclei=nuclei, cells=cells, count=count, stained=stained)
 
     def batch(self, context: JobContext) -> int:
         """On a device several, so that it never waits."""
@@ -158,15 +160,29 @@ def _network(context: JobContext) -> Network:
 
 
 def _labelled(
-    network: Network, norm: Normalisation, settings: dict[str, float], windows: Iterable[tuple[int, RGB]]
+    network: Network, norm: Normalisation, settings: dict[str, float], windows: Iterable[tuple[int, RGB]], work: Work
 ) -> Iterator[tuple[int, RGB, tuple[Labels, Labels | None]]]:
     """Each window with its labels: on a device by stages side by side, on the cpu, where the cores are busy anyway, one by one."""
     from scheduling.instanseg.pipeline import Pipeline  # noqa: PLC0415  (loads torch)
 
     if network.is_cuda:
-        yield from Pipeline(network, norm, settings).over(windows)
-    else:
-        yield from ((tile, rgb, network.labels(rgb, norm, settings)) for tile, rgb in windows)
+        yield from _piped(Pipeline(network, norm, settings), windows, work)
+        return
+    for tile, rgb in windows:
+        with work.stage("infer"):
+            inferred = network.infer([rgb], norm, settings)[0]
+        with work.stage("post"):
+            labels = network.finish(inferred, settings)
+        yield tile, rgb, labels
+
+
+def _piped(pipeline: Pipeline, windows: Iterable[tuple[int, RGB]], work: Work) -> Iterator[tuple[int, RGB, tuple[Labels, Labels | None]]]:
+    """What the stages side by side have worked, the pipeline counts; reading, whoever reads."""
+    try:
+        yield from pipeline.over(windows)
+    finally:
+        work.add("infer", pipeline.seconds.infer)
+        work.add("post", pipeline.seconds.post)
 
 
 def _strides(size: int, facts: ModelFacts) -> int:
