@@ -5,6 +5,9 @@ VENV := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench chaos venv venv-dev
+# Tests run in two processes, what starts programs in one of them; JOBS=0 runs them one after the other.
+JOBS ?= 2
+PYTEST = $(VENV) -m pytest -n $(JOBS) --dist loadgroup
 # Whatever the tools below read of the settings must not touch a running installation's data.
 CHECK_ENV := DATA_DIR=$(CURDIR)/.cache/check SECRET_KEY=only-for-checks
 
@@ -16,10 +19,10 @@ run: venv ## everything, from a bare clone: web server, scheduler, worker, Redis
 	@$(VENV) manage.py up
 
 test: venv-dev ## the whole suite on SQLite; with TEST_DATABASE_URL first what touches the database on PostgreSQL (ARGS=… for pytest)
-	@if [ -n "$$TEST_DATABASE_URL" ]; then echo "--- PostgreSQL ---"; TEST_BACKEND=postgres $(VENV) -m pytest -m database $(ARGS); \
+	@if [ -n "$$TEST_DATABASE_URL" ]; then echo "--- PostgreSQL ---"; TEST_BACKEND=postgres $(PYTEST) -m database $(ARGS); \
 	else echo "note: TEST_DATABASE_URL is not set, so nothing runs on PostgreSQL"; fi
 	@echo "--- SQLite ---"
-	@TEST_BACKEND=sqlite $(VENV) -m pytest $(ARGS)
+	@TEST_BACKEND=sqlite $(PYTEST) $(ARGS)
 
 test-fast: venv-dev ## the unit tests alone, in seconds
 	@$(VENV) -m pytest tests/unit $(ARGS)

@@ -16,7 +16,10 @@ DATA_DIR = environment.apply()
 
 from tests.support.redis_server import RedisServer  # noqa: E402
 
-UNIT = Path(__file__).parent / "unit"
+TESTS = Path(__file__).parent
+UNIT = TESTS / "unit"
+#: What starts whole programs runs one after the other, beside the rest, when the suite is spread over processes.
+PROGRAMS = (TESTS / "engine", TESTS / "browser", TESTS / "integration" / "test_up.py", TESTS / "integration" / "test_web_server.py")
 #: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
 WITH_TORCH = "with_torch"
 FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -43,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
     django.setup()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Processes that tests are spread over begin as a session does, with an environment and a DATA_DIR of their own."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """A module that imports torch cannot be read without it (the header says so)."""
     return True if WITH_TORCH in collection_path.parts and not environment.has_torch() else None
@@ -63,8 +72,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what touches the database, and leave out what cannot run here (the header says why)."""
+    """Mark what touches the database and what starts programs, and leave out what cannot run here (the header says why)."""
     for item in items:
+        if any(item.path.is_relative_to(place) for place in PROGRAMS):
+            item.add_marker(pytest.mark.xdist_group("programs"))
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
     unfit = [item for item in items if not _can_run(item)]

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 from uuid import uuid4
 
+from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.tilefiles import FolderGone, TileFolder
 from scheduling.slides.places import located
 
 Step = Callable[[], None]
 #: A slide of 10^10 pixels has 40,000 tiles of 512 px; the scheduler keeps a byte for each tile.
 MAX_TILES = 10_000_000
+#: The artifact that tells of the run. Nothing of what another job reads from it may differ when the same work is done again.
+SUMMARY = "summary.json"
 
 
 class JobFailed(Exception):
@@ -64,7 +67,7 @@ class InputRef:
 
     job: str
     job_type: str
-    #: Digest over the artifacts; part of this job's own digest.
+    #: Digest over the artifacts, less the summary, which tells of the run; part of this job's own digest.
     digest: str
 
 
@@ -169,6 +172,8 @@ class JobContext:
     settings: WorkerSettings
     #: Warnings that `finish` steps add; they reach the job when it ends.
     warnings: list[str] = field(default_factory=list)
+    #: What this process has worked since it was last noted, by stage; job types name their stages.
+    work: Work = field(default_factory=Work, compare=False)
 
     @property
     def tiles(self) -> TileFolder:

@@ -25,8 +25,9 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
+from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.windows import Windows
-from scheduling.slides.calibration import calibrate, histograms, sampled
+from scheduling.slides.calibration import histograms, sampled, stains_of
 from scheduling.slides.cells import Detected
 from scheduling.slides.contours import Labels, first_pixels
 from scheduling.slides.interface import RGB, SlideReader
@@ -36,6 +37,7 @@ from scheduling.slides.stain import Stains, densities
 
 if TYPE_CHECKING:
     from scheduling.instanseg.network import Network
+    from scheduling.instanseg.pipeline import Pipeline
 
 NO_MODEL = (
     "INSTANSEG_WSI needs a trained InstanSeg model, and none is installed on this server. "
@@ -66,7 +68,7 @@ class InstansegWsi(Segmentation):
         "InstanSeg over the whole slide, with a model that is installed on this server: nuclei, and whole cells where the model outlines them, "
         "with measurements; exports for QuPath, CSV and Parquet. Uses the tissue mask before it in its branch, else makes its own."
     )
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     #: The network over a window of 1024 pixels on one core.
@@ -104,10 +106,8 @@ class InstansegWsi(Segmentation):
         windows = sampled(reader, mask.pixels, ratio, geometry.downsample, _SAMPLES)
         norm = of_histograms(sum((histograms(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
         model = {"name": facts.name, "hash": facts.sha256, "pixel_size_um": facts.pixel_size_um, "outputs": list(facts.outputs)}
-        mpp = slide_of(context).mpp * geometry.downsample
-        stains = calibrate(reader, mask.pixels, ratio, geometry.downsample, mpp, estimate_stains=True).stains
         classes = ["Cell"] if CELLS in facts.outputs else ["Nucleus"]
-        return stains, {"normalisation": asdict(norm), "model": model, "classes": classes}
+        return stains_of(windows), {"normalisation": asdict(norm), "model": model, "classes": classes}
 
     def detect(self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Windows) -> Iterator[tuple[int, Detected]]:
         """What the model outlines."""
@@ -115,9 +115,11 @@ class InstansegWsi(Segmentation):
         window_px, norm = layout.grid.window_px, Normalisation.from_json(layout.constants["normalisation"])
         network = _network(context, parameters["backend"], window_px, settings)
         limits_px = [parameters[name] / (slide_of(context).mpp * layout.downsample) ** 2 for name in ("min_area_um2", "max_area_um2")]
-        for tile, rgb, labels in _labelled(network, norm, settings, windows):
-            nuclei, cells, count = _within(*whole_objects(*labels), *limits_px)
-            yield tile, Detected(nuclei=nuclei, cells=cells, count=count, stained=densities(rgb, layout.stains))
+        for tile, rgb, labels in _labelled(network, norm, settings, windows, context.work):
+            with context.work.stage("post"):
+                nuclei, cells, count = _within(*whole_objects(*labels), *limits_px)
+                stained = densities(rgb, layout.stains)
+            yield tile, Detected(nuclei=nuclei, cells=cells, count=count, stained=stained)
 
     def batch(self, context: JobContext) -> int:
         """On a device several, so that it never waits."""
@@ -171,15 +173,29 @@ def _network(context: JobContext, backend: str, window_px: int, settings: dict[s
 
 
 def _labelled(
-    network: Network, norm: Normalisation, settings: dict[str, float], windows: Windows
+    network: Network, norm: Normalisation, settings: dict[str, float], windows: Windows, work: Work
 ) -> Iterator[tuple[int, RGB, tuple[Labels, Labels | None]]]:
     """Each window with its labels: on a device by stages side by side, on the cpu, where the cores are busy anyway, one by one."""
     from scheduling.instanseg.pipeline import Pipeline  # noqa: PLC0415  (loads torch)
 
     if network.is_cuda:
-        yield from Pipeline(network, norm, settings).labels(windows.tiles, windows.read)
-    else:
-        yield from ((tile, rgb, network.labels(rgb, norm, settings)) for tile, rgb in windows)
+        yield from _piped(Pipeline(network, norm, settings), windows, work)
+        return
+    for tile, rgb in windows:
+        with work.stage("infer"):
+            inferred = network.infer([rgb], norm, settings)[0]
+        with work.stage("post"):
+            labels = network.finish(inferred, settings)
+        yield tile, rgb, labels
+
+
+def _piped(pipeline: Pipeline, windows: Windows, work: Work) -> Iterator[tuple[int, RGB, tuple[Labels, Labels | None]]]:
+    """What the stages side by side have worked, the pipeline counts; reading, the windows."""
+    try:
+        yield from pipeline.labels(windows.tiles, windows.read)
+    finally:
+        work.add("infer", pipeline.seconds.infer)
+        work.add("post", pipeline.seconds.post)
 
 
 def _strides(size: int, facts: ModelFacts) -> int:

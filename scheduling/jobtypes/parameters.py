@@ -1,11 +1,14 @@
-"""Parameters of a job with the defaults of its schema filled in, and the provenance that every summary carries."""
+"""Parameters of a job with the defaults of its schema filled in, and what every summary carries: provenance, and how the run went."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 import scheduling
 from scheduling.jobtypes.base import JobContext, JobFailed, JobType, SlideRef
+from scheduling.jobtypes.stages import EXPORT, PLAN, noted
 
 
 def filled(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -38,4 +41,31 @@ def provenance(job_type: JobType, context: JobContext, parameters: dict[str, Any
         "region": context.spec.region,
         "annotation": context.spec.annotation and context.spec.annotation.sha256,
         "inputs": [{"job_type": ref.job_type, "digest": ref.digest} for ref in context.spec.inputs],
+    }
+
+
+def run_of(context: JobContext, tiles: int, tile_mpx: float | None = None) -> dict[str, Any]:
+    """`run` of a summary: tiles, and the seconds that all workers together have worked by stage; `tile_mpx` are the megapixels of a tile.
+
+    Tiles and what they took are those of the tile folder, whoever computed them: jobs at the same work, earlier attempts. Settled
+    once for a job, first one wins: a step that is repeated must write the same bytes. Raises MissingTile, FolderGone.
+    """
+    name = f"run.{context.spec.id}"
+    context.tiles.publish_part(name, orjson.dumps(_figures_of_run(context, tiles, tile_mpx)))
+    figures: dict[str, Any] = orjson.loads(context.tiles.read_part(name))
+    return figures
+
+
+def _figures_of_run(context: JobContext, tiles: int, tile_mpx: float | None) -> dict[str, Any]:
+    work = noted(context.tiles.path)
+    worked_s = sum(seconds for stage, seconds in work.seconds.items() if stage != PLAN)
+    rates = {"tiles_per_worker_s": work.tiles, "mpx_per_worker_s": None if tile_mpx is None else work.tiles * tile_mpx}
+    for finishing in (noted(context.part_path("")), context.work):
+        work.take_in(finishing)
+    stages = sorted(work.seconds, key=lambda stage: (stage != PLAN, stage == EXPORT))
+    return {
+        "tiles": tiles,
+        "tiles_computed": work.tiles,
+        "seconds": {stage: round(work.seconds[stage], 3) for stage in stages},
+        **{name: round(amount / worked_s, 3) for name, amount in rates.items() if amount is not None and worked_s},
     }

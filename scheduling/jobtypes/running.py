@@ -14,6 +14,7 @@ from typing import Any
 
 from scheduling.jobtypes import reuse
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step, TileFailed
+from scheduling.jobtypes.stages import EXPORT, PLAN, note
 from scheduling.jobtypes.tilefiles import FolderGone, MissingTile, TilesLost, thousands, to_ranges
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,10 @@ def survey(job_type: JobType, context: JobContext, *, step: int = 0, is_over: Ca
         else:
             plan, is_cached = reuse.plan_of(earlier), step == first
             return Survey(plan=plan, finished=_all(plan) if is_cached else [], next_step=None if is_cached else step, is_cached=is_cached)
-    return _list_finished(job_type.plan(context), context, step - first, first, is_over)
+    with context.work.stage(PLAN):
+        plan = job_type.plan(context)
+    _note(context, context.tiles.path)
+    return _list_finished(plan, context, step - first, first, is_over)
 
 
 def _list_finished(plan: Plan, context: JobContext, number: int, first: int, is_over: Callable[[], bool]) -> Survey:
@@ -96,6 +100,15 @@ def compute(
     A tile that is finished already, by another job of the same work perhaps, is not computed again. Raises FolderGone when
     the job's folder was taken away, MissingTile when a part that planning has published is not there any more.
     """
+    try:
+        return _computed(job_type, context, tiles, batch, is_over)
+    finally:
+        _note(context, context.tiles.path)
+
+
+def _computed(
+    job_type: JobType, context: JobContext, tiles: Sequence[int], batch: int, is_over: Callable[[], bool]
+) -> tuple[list[int], TileError | None]:
     done: list[int] = []
     for asked in _chunks(tiles, batch):
         ready = {index for index in asked if context.tiles.has(index)}
@@ -105,7 +118,9 @@ def compute(
             for index, payload in job_type.process(context, chunk) if chunk else ():
                 if index not in chunk:
                     raise ValueError(f"the job type gave tile {index}, which it was not asked for")
-                context.tiles.publish(index, payload)
+                with context.work.stage("write"):
+                    context.tiles.publish(index, payload)
+                context.work.tiles += 1
                 done.append(index)
             if missing := sorted(set(chunk) - set(done)):
                 raise ValueError(f"the job type gave nothing for tile {missing[0]}")
@@ -128,14 +143,22 @@ def finish(job_type: JobType, context: JobContext, *, step: int, is_over: Callab
     """
     steps = [*job_type.finish(context), *_last_steps(context, tiles_total)]
     while step < len(steps):
-        steps[step]()
+        with context.work.stage(EXPORT):
+            steps[step]()
         step += 1
         if is_over():
             break
     if step < len(steps):
+        _note(context, context.part_path(""))
         return step
     shutil.rmtree(context.part_path(""), ignore_errors=True)
     return None
+
+
+def _note(context: JobContext, folder: Path) -> None:
+    """Of a job whose summary tells it."""
+    if context.spec.slide is not None:
+        note(folder, context.work)
 
 
 def _last_steps(context: JobContext, tiles_total: int) -> list[Step]:

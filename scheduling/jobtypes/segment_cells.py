@@ -81,11 +81,12 @@ class SegmentCells(Segmentation):
         mpp, expansion_um = slide_of(context).mpp * layout.downsample, parameters["expansion_um"]
         limits = self._limits(mpp, parameters, layout.constants)
         for tile, rgb in windows:
-            stained = densities(rgb, layout.stains)
-            nuclei, count = nuclei_labels(stained, limits)
-            if expansion_um:
-                nuclei, count = solid(nuclei, count, limits.min_solidity)
-            cells = expanded(nuclei, count, tissue_of(stained, mpp), expansion_um / mpp) if expansion_um else None
+            with context.work.stage("detect"):
+                stained = densities(rgb, layout.stains)
+                nuclei, count = nuclei_labels(stained, limits)
+                if expansion_um:
+                    nuclei, count = solid(nuclei, count, limits.min_solidity)
+                cells = expanded(nuclei, count, tissue_of(stained, mpp), expansion_um / mpp) if expansion_um else None
             yield tile, Detected(nuclei=nuclei, count=count, stained=stained, cells=cells, min_solidity=limits.min_solidity)
 
     def _limits(self, mpp: float, parameters: dict[str, Any], constants: dict[str, Any]) -> NucleusLimits:

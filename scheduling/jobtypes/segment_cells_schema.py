@@ -34,9 +34,12 @@ PARAMETERS: dict[str, Any] = {
         },
         "stain_vectors": {
             "type": "string",
-            "enum": ["customary", "estimated"],
-            "default": "customary",
-            "description": "Colours of hematoxylin and eosin: the customary ones, or estimated from this slide (Macenko).",
+            "enum": ["estimated", "customary"],
+            "default": "estimated",
+            "description": (
+                "Colours of hematoxylin and eosin: estimated from this slide (Macenko), or the customary ones, "
+                "which also stand in, with a warning, for an implausible estimate."
+            ),
         },
         "tile_px": {
             "type": "integer",

@@ -21,7 +21,7 @@ from scheduling.jobtypes import cell_export
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask, limit_of, mask_of
-from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.parameters import filled, provenance, run_of, slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.shown import ShownTiles
 from scheduling.jobtypes.windows import Windows
@@ -66,7 +66,7 @@ class Segmentation(JobType):
 
     @abstractmethod
     def detect(self, context: JobContext, layout: Layout, parameters: dict[str, Any], windows: Windows) -> Iterator[tuple[int, Detected]]:
-        """The objects of each window, in the same order."""
+        """The objects of each window, in the same order. Counts its time for stages of `context.work`."""
 
     @abstractmethod
     def described(self, layout: Layout, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -93,15 +93,19 @@ class Segmentation(JobType):
 
     def process(self, context: JobContext, tiles: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """The cells of each tile, as an Arrow stream. Raises UnreadableSlide."""
-        layout, reader = self.layout(context), reader_of(context)
-        mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader)
+        layout = self.layout(context)
+        mask, limit = from_png(context.tiles.read_part("mask.png")), limit_of(context, reader_of(context))
         shown = ShownTiles(tiles=context.tiles, layout=layout, mpp=slide_of(context).mpp)
         parameters = filled(self.parameters, context.spec.parameters)
-        for index, detected in self.detect(context, layout, parameters, Windows(reader, layout, tiles)):
-            cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
-            cells = inside_mask(cells, mask, layout.mask_downsample)
-            cells = inside_region(cells, limit) if limit else cells
-            yield index, encode(cells, shown.metadata(cells, index))
+        windows = Windows(reader=reader_of(context), layout=layout, tiles=tiles, work=context.work)
+        for index, detected in self.detect(context, layout, parameters, windows):
+            with context.work.stage("post"):
+                cells = cells_of_window(detected, layout.grid, layout.cores[index], downsample=layout.downsample, mpp=slide_of(context).mpp)
+                cells = inside_mask(cells, mask, layout.mask_downsample)
+                cells = inside_region(cells, limit) if limit else cells
+            with context.work.stage("write"):
+                payload = encode(cells, shown.metadata(cells, index))
+            yield index, payload
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Seams, then blocks of cells into parts, then each artifact from its parts, then publication."""
@@ -136,8 +140,8 @@ class Segmentation(JobType):
             stains=stains,
             constants=constants,
         )
-        doubts = self.doubts(layout, mpp * geometry.downsample)
-        context.tiles.publish_part("layout", replace(layout, warnings=mask.warnings + doubts).to_json())
+        warnings = (*mask.warnings, *_doubted(stains), *self.doubts(layout, mpp * geometry.downsample))
+        context.tiles.publish_part("layout", replace(layout, warnings=warnings).to_json())
 
     def _write_summary(self, context: JobContext, export: cell_export.Export) -> None:
         layout, slide = self.layout(context), slide_of(context)
@@ -155,7 +159,7 @@ class Segmentation(JobType):
                 "tile_px": round(layout.full_px(layout.grid.core_px), 2),
                 "overlap_px": round(layout.full_px(layout.grid.halo_px), 2),
             },
-            "run": {"tiles": len(layout.cores)},
+            "run": run_of(context, len(layout.cores), layout.grid.core_px**2 / 1e6),
             "warnings": [*layout.warnings, *doubts],
         }
         context.put_part("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2))
@@ -164,6 +168,12 @@ class Segmentation(JobType):
 def hash_of(*values: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of what a method depends on."""
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _doubted(stains: Stains) -> list[str]:
+    if not stains.doubt:
+        return []
+    return [f"The stain colours of this slide could not be estimated ({stains.doubt}); the customary ones were used."]
 
 
 def _doubts(cells: int, tissue_mm2: float) -> list[str]:

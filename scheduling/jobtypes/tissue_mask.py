@@ -15,7 +15,7 @@ import shapely
 
 from scheduling.jobtypes.base import JobContext, JobType, Plan, Step
 from scheduling.jobtypes.masks import WHOLE_MASK, limit_of, limited, within
-from scheduling.jobtypes.parameters import filled, provenance, slide_of
+from scheduling.jobtypes.parameters import filled, provenance, run_of, slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
 from scheduling.slides.geojson import tissue_collection
@@ -39,7 +39,7 @@ class TissueMask(JobType):
     description: ClassVar[str] = (
         "Finds the tissue on a slide: a mask at about 8 µm per pixel, its polygons for QuPath, its area, and a picture to check it by."
     )
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     limits: ClassVar[tuple[str, ...]] = ("region",)
     parameters: ClassVar[dict[str, Any]] = PARAMETERS
     #: A mask of 25 megapixels, the largest there is.
@@ -53,7 +53,11 @@ class TissueMask(JobType):
         """Each block of the low-resolution image as PNG. Raises UnreadableSlide."""
         blocks, reader = self._blocks(context), reader_of(context)
         for index in tiles:
-            yield index, to_png(blocks.read(reader, index))
+            with context.work.stage("read"):
+                pixels = blocks.read(reader, index)
+            with context.work.stage("write"):
+                payload = to_png(pixels)
+            yield index, payload
 
     def finish(self, context: JobContext) -> Sequence[Step]:
         """Find the tissue, write its outlines and the summary, publish."""
@@ -66,7 +70,8 @@ class TissueMask(JobType):
         """The mask, as a part for the next step and as artifact; the overlay."""
         blocks = self._blocks(context)
         overview = _assembled(context, blocks)
-        whole = find_tissue(overview, blocks.downsample, slide_of(context).mpp, _parameters(context))
+        with context.work.stage("find"):
+            whole = find_tissue(overview, blocks.downsample, slide_of(context).mpp, _parameters(context))
         found = self._final(context, whole)
         mask = to_png(found.mask)
         for name, data in (
@@ -91,6 +96,7 @@ class TissueMask(JobType):
             **provenance(self, context, asdict(_parameters(context))),
             **_figures(found, polygons),
             **_layout(self._blocks(context), slide.mpp),
+            "run": run_of(context, len(self._blocks(context))),
         }
         context.warnings.extend(found.warnings)
         context.put_part("tissue.geojson", tissue_collection(polygons, slide.fingerprint, slide.mpp, found.downsample))

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduling.jobtypes.layout import Layout
+from scheduling.jobtypes.stages import Work
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.tiling import read_window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Windows:
     """The windows of some tiles: each (tile, window) in order, read as it is taken, or any by `read`.
 
@@ -20,10 +21,13 @@ class Windows:
     reader: SlideReader
     layout: Layout
     tiles: Sequence[int]
+    #: Where the time is counted, as stage "read".
+    work: Work
 
     def __iter__(self) -> Iterator[tuple[int, RGB]]:
         return ((tile, self.read(tile)) for tile in self.tiles)
 
     def read(self, tile: int) -> RGB:
         """uint8 (window, window, 3) at model resolution; from any thread. Raises UnreadableSlide."""
-        return read_window(self.reader, self.layout.grid.window(self.layout.cores[tile]), self.layout.downsample)
+        with self.work.stage("read"):
+            return read_window(self.reader, self.layout.grid.window(self.layout.cores[tile]), self.layout.downsample)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.nuclei import frozen_levels, smoothed_levels
 from scheduling.slides.scale import Scale
-from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate, otsu_level
+from scheduling.slides.stain import OD_STEP, Stains, background_of, densities, estimate, optical_densities, otsu_level
 from scheduling.slides.tiling import Grid, read_window
 
 SAMPLE_PX = 512
 _SAMPLES = 16
-_EVERY = 8
+_PIXELS = 1 << 19
 #: Sum of the optical densities of three channels from which a pixel is tissue rather than glass.
 _TISSUE_OD = 0.36
 _OD_BIN = 0.02
@@ -49,17 +49,25 @@ def calibrate(
     `mask` has pixels of `mask_downsample` model pixels; `mpp` is microns per model pixel. Raises ValueError when the mask is empty.
     """
     windows = sampled(reader, mask, mask_downsample, downsample, _SAMPLES)
-    # Padding is white; it must not make the background brighter than the slide's own glass.
-    inside = (histograms(rgb[(rgb < 255).any(axis=2)]) for rgb in windows)
-    background = background_of(sum(inside, np.zeros((3, 256), np.int64)))
-    stains = estimate(_thinned(windows), background) if estimate_stains else Stains(background=background)
-    tissue_od = _tissue_od(windows, background)
+    stains = stains_of(windows, are_estimated=estimate_stains)
+    tissue_od = _tissue_od(_thinned(windows), stains.background)
     counts = sum((_level_counts(rgb, stains, mpp, tissue_od) for rgb in windows), np.zeros(256, np.int64))
     dark, pale = frozen_levels(counts)
     if threshold_od is not None:
         pale = min(255, round(threshold_od / OD_STEP))
         dark = max(dark, pale)
     return Calibration(stains=stains, dark_level=dark, pale_level=pale)
+
+
+def stains_of(windows: list[RGB], *, are_estimated: bool = True) -> Stains:
+    """Background and stain vectors of a slide by windows over its tissue; the customary vectors when none are to be estimated."""
+    # Padding is white; it must not make the background brighter than the slide's own glass.
+    inside = (histograms(rgb[(rgb < 255).any(axis=2)]) for rgb in windows)
+    background = background_of(sum(inside, np.zeros((3, 256), np.int64)))
+    if not are_estimated:
+        return Stains(background=background)
+    pixels = _thinned(windows)
+    return estimate(pixels, background, _tissue_od(pixels, background))
 
 
 def sampled(
@@ -84,25 +92,19 @@ def histograms(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 def _thinned(windows: list[RGB]) -> npt.NDArray[np.uint8]:
-    return np.concatenate([rgb.reshape(-1, 3)[::_EVERY] for rgb in windows])
+    """uint8 (n, 3): pixels of the windows in equal steps, about half a million."""
+    # An odd step goes through all columns of the blocks of eight that JPEG cuts a slide into.
+    step = sum(rgb.size // 3 for rgb in windows) // _PIXELS | 1
+    return np.concatenate([rgb.reshape(-1, 3)[::step] for rgb in windows])
 
 
-def _tissue_od(windows: list[RGB], background: tuple[float, float, float]) -> float:
+def _tissue_od(pixels: npt.NDArray[np.uint8], background: tuple[float, float, float]) -> float:
     """The density from which a pixel is tissue: in a faint stain Otsu's threshold, where that is lower than the customary one."""
-    counts = np.zeros(256, np.int64)
-    for rgb in windows:
-        counts += np.bincount(np.minimum(_total_od(rgb, background) / _OD_BIN, 255).astype(np.int64).reshape(-1), minlength=256)
-    return min(_TISSUE_OD, max(1, otsu_level(counts)) * _OD_BIN)
-
-
-def _total_od(rgb: RGB, background: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """Sum of the optical densities of the three channels, (h, w), at least 0."""
-    table = -np.log10((np.arange(256) + 1) / (np.asarray(background)[:, None] + 1))
-    total = sum((table[channel][rgb[:, :, channel]] for channel in range(3)), np.zeros(rgb.shape[:2]))
-    return np.maximum(total, 0)
+    bins = np.minimum(optical_densities(pixels, background).sum(axis=0) / _OD_BIN, 255).astype(np.int64)
+    return min(_TISSUE_OD, max(1, otsu_level(np.bincount(bins, minlength=256).astype(np.int64))) * _OD_BIN)
 
 
 def _level_counts(rgb: RGB, stains: Stains, mpp: float, tissue_od: float) -> npt.NDArray[np.int64]:
     """Histogram of the smoothed hematoxylin levels over tissue."""
     levels = smoothed_levels(densities(rgb, stains)[0], mpp)
-    return np.bincount(levels[_total_od(rgb, stains.background) > tissue_od], minlength=256).astype(np.int64)
+    return np.bincount(levels[optical_densities(rgb, stains.background).sum(axis=0) > tissue_od], minlength=256).astype(np.int64)

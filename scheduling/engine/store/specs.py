@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from scheduling.jobtypes import registry
-from scheduling.jobtypes.base import AnnotationRef, InputRef, JobSpec, ReuseRef, SlideRef
+from scheduling.jobtypes.base import SUMMARY, AnnotationRef, InputRef, JobSpec, ReuseRef, SlideRef
 from scheduling.jobtypes.parameters import filled
 from scheduling.models import Job, Slide
 from scheduling.states import JobState
@@ -23,7 +23,7 @@ _NONE = RawSQL("''", ())
 def spec_of(job: Job, inputs: Sequence[Job]) -> JobSpec:
     """The job as it travels to workers; `inputs` are the jobs whose artifacts it reads."""
     slide = _slide_ref(job.slide)
-    refs = tuple(InputRef(job=str(i.uuid), job_type=i.job_type, digest=_digest_of(i.artifacts)) for i in inputs)
+    refs = tuple(InputRef(job=str(i.uuid), job_type=i.job_type, digest=_digest_of(_lasting(i.artifacts))) for i in inputs)
     digest = _digest_of(_work_of(job, refs))
     return JobSpec(
         id=str(job.uuid),
@@ -114,6 +114,11 @@ def _slide_ref(slide: Slide | None) -> SlideRef | None:
     return SlideRef(
         id=str(slide.pk), name=slide.name, root=slide.root, path=slide.path, fingerprint=slide.fingerprint, mpp=slide.mpp or 0.0
     )
+
+
+def _lasting(artifacts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are the same when the same work is done again."""
+    return [artifact for artifact in artifacts if artifact["name"] != SUMMARY]
 
 
 def _digest_of(value: object) -> str:

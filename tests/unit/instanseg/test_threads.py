@@ -37,5 +37,5 @@ def test_what_the_operator_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(("pool", "each"), [(PreforkPool, 2), (SoloPool, 8)])
 def test_a_worker_counts_its_children_and_a_solo_one_is_alone(monkeypatch: pytest.MonkeyPatch, pool: type, each: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    worker._grant_cores(sender=SimpleNamespace(pool_cls=pool, concurrency=4))
+    worker._share(sender=SimpleNamespace(pool_cls=pool, concurrency=4))
     assert granted() == each

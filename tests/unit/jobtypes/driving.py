@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from scheduling.jobtypes.base import InputRef, JobContext, JobSpec, JobType, Plan, SlideRef, WorkerSettings
 from scheduling.jobtypes.running import compute, finish, survey
 from scheduling.slides.reader import fingerprint
@@ -36,6 +38,12 @@ def run_job(job_type: JobType, context: JobContext, order: Callable[[Sequence[in
     while step is not None:
         step = finish(job_type, context, step=step, is_over=lambda: True, tiles_total=plan.tiles_total)
     return plan
+
+
+def comparable(artifacts: dict[str, bytes]) -> dict[str, bytes]:
+    """The artifacts; of the summary what does not tell of this run."""
+    summary = orjson.loads(artifacts["summary.json"])
+    return artifacts | {"summary.json": orjson.dumps({key: value for key, value in summary.items() if key != "run"})}
 
 
 def artifacts_of(context: JobContext) -> dict[str, bytes]:

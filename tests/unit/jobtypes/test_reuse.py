@@ -16,10 +16,11 @@ import pytest
 from scheduling.engine.messages import Bundle, Kind, Outcome
 from scheduling.jobtypes import registry, running
 from scheduling.jobtypes.base import JobContext, JobSpec, JobType, Plan, ReuseRef, SlideRef, Step, WorkerSettings
+from scheduling.jobtypes.stages import PREFIX
 from scheduling.jobtypes.tilefiles import FolderGone, MissingTile
 from scheduling.tasks import run
 
-TILES = 2500
+TILES = 2050
 SLIDE = SlideRef(id="s", name="a.tiff", path="slides/a.tiff", fingerprint="f", mpp=0.5)
 
 
@@ -64,10 +65,13 @@ def job_type(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return found
 
 
+def spec_of(name: str, **changes: Any) -> JobSpec:
+    return JobSpec(id=name, owner="o", job_type="COUNTED", parameters={}, slide=SLIDE, digest="work", **{"keeps_tiles": True, **changes})
+
+
 def context_of(data_dir: Path, name: str, **changes: Any) -> JobContext:
     """A job of the same work as any other made here; its folders exist."""
-    spec = JobSpec(id=name, owner="o", job_type="COUNTED", parameters={}, slide=SLIDE, digest="work", **{"keeps_tiles": True, **changes})
-    context = JobContext(spec=spec, settings=WorkerSettings(data_dir=data_dir))
+    context = JobContext(spec=spec_of(name, **changes), settings=WorkerSettings(data_dir=data_dir))
     context.tiles.path.mkdir(parents=True, exist_ok=True)
     context.results.mkdir(parents=True)
     return context
@@ -91,6 +95,28 @@ def finish(context: JobContext) -> Outcome:
     while outcome.next_step is not None:
         outcome = carry_out(context, Kind.FINISH, 0.0, tiles_total=TILES, step=outcome.next_step)
     return outcome
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A DATA_DIR in which the job "first" is complete, and its last outcome: thousands of files are written once."""
+    data_dir = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(registry, "runner", lambda name, *, simulated: Counted())
+        return data_dir, complete(context_of(data_dir, "first"))
+
+
+@pytest.fixture
+def first(finished: tuple[Path, Outcome], tmp_path: Path, job_type: Counted) -> JobContext:
+    """That job, in a DATA_DIR of the test's own."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return JobContext(spec=spec_of("first"), settings=WorkerSettings(data_dir=tmp_path))
+
+
+@pytest.fixture
+def outcome(finished: tuple[Path, Outcome]) -> Outcome:
+    """How it ended."""
+    return finished[1]
 
 
 def again(first: JobContext, outcome: Outcome, name: str = "second", **changes: Any) -> JobContext:
@@ -117,7 +143,7 @@ def test_finishing_packs_the_tiles_and_tells_what_it_found(tmp_path: Path, job_t
     first = context_of(tmp_path, "first")
     outcome = complete(first)
     files = content(first)
-    assert sorted(path.name for path in first.tiles.path.iterdir()) == ["0.pack", "1.pack", "2.pack"]
+    assert sorted(path.name for path in first.tiles.path.iterdir() if not path.name.startswith(PREFIX)) == ["0.pack", "1.pack", "2.pack"]
     assert [artifact["name"] for artifact in outcome.artifacts or ()] == ["note.txt", "sum.txt"] == sorted(files)
     assert outcome.found == ((0, TILES),)
     on_disk = [*first.tiles.path.iterdir(), *(first.results / name for name in files)]
@@ -126,7 +152,7 @@ def test_finishing_packs_the_tiles_and_tells_what_it_found(tmp_path: Path, job_t
 
 def test_tiles_of_a_job_that_keeps_none_are_verified_and_left_to_be_removed(tmp_path: Path, job_type: Counted) -> None:
     outcome = complete(first := context_of(tmp_path, "first", keeps_tiles=False))
-    assert sorted(path.name for path in first.tiles.path.iterdir()) == ["0", "1", "2"]
+    assert sorted(path.name for path in first.tiles.path.iterdir() if not path.name.startswith(PREFIX)) == ["0", "1", "2"]
     assert outcome.found == ((0, TILES),)
     assert outcome.disk_bytes == sum(len(data) for data in content(first).values())
 
@@ -157,10 +183,10 @@ def test_a_tile_that_goes_after_it_was_verified_is_missed_at_the_end(tmp_path: P
 
 def test_a_survey_of_many_tiles_goes_on_bundle_by_bundle(tmp_path: Path, job_type: Counted) -> None:
     first = context_of(tmp_path, "first")
-    carry_out(first, Kind.TILES, tiles=(0, 1, 999, 1000, 2400))
+    carry_out(first, Kind.TILES, tiles=(0, 1, 999, 1000, 2040))
     parts = plan(first, time_box_s=0.0)
     assert [part.next_step for part in parts] == [1, 2, None]
-    assert [part.plan and part.plan.finished for part in parts] == [((0, 2), (999, 1000)), ((1000, 1001),), ((2400, 2401),)]
+    assert [part.plan and part.plan.finished for part in parts] == [((0, 2), (999, 1000)), ((1000, 1001),), ((2040, 2041),)]
 
 
 def test_a_tile_that_another_job_of_the_same_work_has_finished_is_not_computed_again(tmp_path: Path, job_type: Counted) -> None:
@@ -185,8 +211,9 @@ def test_two_jobs_that_finish_the_same_work_at_the_same_time_both_complete(tmp_p
     assert [outcome and outcome.found for outcome in outcomes] == [((0, TILES),)] * 2
 
 
-def test_the_same_work_again_is_answered_by_links_without_planning_or_computing(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_the_same_work_again_is_answered_by_links_without_planning_or_computing(
+    first: JobContext, outcome: Outcome, job_type: Counted
+) -> None:
     job_type.planned = 0
     job_type.computed.clear()
     second = again(first, outcome)
@@ -202,8 +229,7 @@ def test_the_same_work_again_is_answered_by_links_without_planning_or_computing(
     assert (job_type.planned, job_type.computed) == (0, [])
 
 
-def test_an_answer_that_is_given_twice_is_the_same(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_an_answer_that_is_given_twice_is_the_same(first: JobContext, outcome: Outcome, job_type: Counted) -> None:
     second = again(first, outcome)
     plan(second)
     (repeated,) = plan(second)
@@ -212,8 +238,7 @@ def test_an_answer_that_is_given_twice_is_the_same(tmp_path: Path, job_type: Cou
     assert content(second) == content(first)
 
 
-def test_results_outlive_the_job_that_they_were_taken_from(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_results_outlive_the_job_that_they_were_taken_from(first: JobContext, outcome: Outcome, job_type: Counted) -> None:
     second = again(first, outcome)
     plan(second)
     before = content(first)
@@ -245,9 +270,8 @@ def remove_all(path: Path) -> None:
 @pytest.mark.parametrize("damage", [overwrite, cut, Path.unlink, link_elsewhere, make_a_folder_of, remove_all])
 @pytest.mark.parametrize("name", ["note.txt", "sum.txt"])
 def test_results_that_are_damaged_or_gone_are_made_from_the_kept_tiles(
-    tmp_path: Path, job_type: Counted, damage: Callable[[Path], None], name: str
+    first: JobContext, outcome: Outcome, job_type: Counted, damage: Callable[[Path], None], name: str
 ) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
     right = content(first)
     damage(first.results / name)
     job_type.computed.clear()
@@ -260,8 +284,7 @@ def test_results_that_are_damaged_or_gone_are_made_from_the_kept_tiles(
     assert (content(second), job_type.computed) == (right, [])
 
 
-def test_without_results_and_tiles_the_work_is_done_anew(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_without_results_and_tiles_the_work_is_done_anew(first: JobContext, outcome: Outcome, job_type: Counted) -> None:
     right = content(first)
     shutil.rmtree(first.results)
     shutil.rmtree(first.tiles.path)
@@ -271,8 +294,9 @@ def test_without_results_and_tiles_the_work_is_done_anew(tmp_path: Path, job_typ
     assert content(second) == right
 
 
-def test_where_files_cannot_be_linked_they_are_copied(tmp_path: Path, job_type: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_where_files_cannot_be_linked_they_are_copied(
+    first: JobContext, outcome: Outcome, job_type: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def refuse(source: Path, target: Path, **options: Any) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
@@ -284,8 +308,7 @@ def test_where_files_cannot_be_linked_they_are_copied(tmp_path: Path, job_type: 
     assert not (second.results / "sum.txt").samefile(first.results / "sum.txt")
 
 
-def test_a_part_lost_on_the_way_voids_the_answer(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_a_part_lost_on_the_way_voids_the_answer(first: JobContext, outcome: Outcome, job_type: Counted) -> None:
     second = again(first, outcome)
     part = carry_out(second, Kind.PLAN, 0.0)
     shutil.rmtree(second.results / ".parts")
@@ -296,8 +319,7 @@ def test_a_part_lost_on_the_way_voids_the_answer(tmp_path: Path, job_type: Count
     assert found.plan is not None
 
 
-def test_a_deleted_job_is_gone_before_it_is_answered(tmp_path: Path, job_type: Counted) -> None:
-    outcome = complete(first := context_of(tmp_path, "first"))
+def test_a_deleted_job_is_gone_before_it_is_answered(first: JobContext, outcome: Outcome, job_type: Counted) -> None:
     second = again(first, outcome)
     second.results.rmdir()
     assert carry_out(second, Kind.PLAN).is_gone

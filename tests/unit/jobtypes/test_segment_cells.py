@@ -19,9 +19,10 @@ from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.tissue_mask import TissueMask
 from scheduling.slides.planting import Nuclei
 from scheduling.slides.reader import open_slide
+from scheduling.slides.stain import HEMATOXYLIN
 from scheduling.slides.synthetic import GroundTruth, write_sample
 from tests.support.qupath import read_objects
-from tests.unit.jobtypes.driving import artifacts_of, job_context, run_job
+from tests.unit.jobtypes.driving import artifacts_of, comparable, job_context, run_job
 from tests.unit.slides.samples import agreement, round_nuclei
 
 WIDTH, HEIGHT = 2000, 1500
@@ -78,10 +79,12 @@ def test_the_order_of_tiles_and_repeated_steps_change_no_byte(
 ) -> None:
     context = job_context(tmp_path, slide[0], SegmentCells(), name="job", tile_px=400)
     run_job(SegmentCells(), context, shuffled)
+    made = artifacts_of(context)
     for step in SegmentCells().finish(context):
         step()
         step()
-    assert {name: (context.results / name).read_bytes() for name in exported} == exported
+    assert artifacts_of(context) == made
+    assert comparable(made) == comparable(exported)
 
 
 @pytest.mark.parametrize(("job_type", "tile_px"), [(SegmentCells(), 617), (Shifted(), 400)])
@@ -187,6 +190,8 @@ def test_the_summary_says_what_the_cells_were_made_from_and_by(exported: dict[st
     assert (summary["job_type"], summary["job_type_version"]) == ("SEGMENT_CELLS", SegmentCells.version)
     assert summary["slide"] == {"name": "sample.tif", "fingerprint": summary["slide"]["fingerprint"], "mpp": 0.5}
     assert len(summary["model"]["hash"]) == 64
+    assert summary["method"]["calibration"]["stains"]["source"] == "estimated"
+    assert summary["method"]["calibration"]["stains"]["doubt"] == ""
     assert summary["method"]["calibration"]["dark_level"] > summary["method"]["calibration"]["pale_level"] > 0
     assert summary["method"]["calibration"]["pale_od"] == summary["method"]["calibration"]["pale_level"] / 125
     assert set(summary["parameters"]) == set(SegmentCells.parameters["properties"])
@@ -207,11 +212,40 @@ def rewritten(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def test_black_padding_changes_no_cell(tmp_path: Path, slide: tuple[Path, GroundTruth], exported: dict[str, bytes]) -> None:
+def test_black_padding_changes_no_cell(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
     pixels = open_slide(slide[0]).read(0, 0, WIDTH, HEIGHT)
     padded = rewritten(tmp_path / "padded.tif", np.pad(pixels, ((512, 512), (512, 512), (0, 0))))
-    found = {(ring - 512).tobytes() for ring in rings(segmented(tmp_path, padded, tile_px=400))}
-    assert len(found & shapes(exported)) > 0.98 * len(found | shapes(exported))
+    # The stain vectors of a slide are estimated on other windows when its frame is another.
+    moved = [ring - 512 for ring in rings(segmented(tmp_path / "own", padded, tile_px=400))]
+    found = agreement(slide[1], moved)
+    assert min(found.recall, found.precision) >= 0.95
+    plain = shapes(segmented(tmp_path / "plain", slide[0], tile_px=400, stain_vectors="customary"))
+    with_padding = segmented(tmp_path / "padded", padded, tile_px=400, stain_vectors="customary")
+    same = {(ring - 512).tobytes() for ring in rings(with_padding)}
+    assert len(same & plain) > 0.98 * len(same | plain)
+
+
+def test_a_slide_whose_stains_cannot_be_estimated_is_warned_of(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    pixels = open_slide(slide[0]).read(0, 0, WIDTH, HEIGHT)
+    grey = rewritten(tmp_path / "grey.tif", np.repeat(pixels[..., 1:2], 3, axis=2))
+    mask = job_context(tmp_path, grey, TissueMask(), name="mask", method="grey")
+    run_job(TissueMask(), mask)
+    inputs = (InputRef(job="mask", job_type="TISSUE_MASK", digest="d"),)
+    context = job_context(tmp_path, grey, SegmentCells(), name="job", inputs=inputs)
+    plan = run_job(SegmentCells(), context)
+    summary = orjson.loads(artifacts_of(context)["summary.json"])
+    stains = summary["method"]["calibration"]["stains"]
+    assert stains["source"] == "customary"
+    assert stains["hematoxylin"] == list(HEMATOXYLIN)
+    assert "apart" in stains["doubt"]
+    assert plan.warnings == (f"The stain colours of this slide could not be estimated ({stains['doubt']}); the customary ones were used.",)
+    assert summary["warnings"][0] == plan.warnings[0]
+
+
+def test_customary_stains_that_were_asked_for_are_no_reason_to_warn(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:
+    summary = orjson.loads(segmented(tmp_path, slide[0], stain_vectors="customary")["summary.json"])
+    assert summary["method"]["calibration"]["stains"]["source"] == "customary"
+    assert summary["warnings"] == []
 
 
 def test_nuclei_of_a_faint_stain_are_found(tmp_path: Path, slide: tuple[Path, GroundTruth]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ import torch
 from scheduling.instanseg.network import Inferred, Network
 from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.pipeline import Pipeline
+from scheduling.jobtypes.instanseg_wsi import _piped
+from scheduling.jobtypes.stages import Work
 from tests.support.models import tissue
 
 NORM = Normalisation(low=(60.0, 31.5, 70.0), high=(244.0, 240.0, 245.0))
@@ -70,6 +74,16 @@ def test_a_real_model_gives_the_labels_that_it_gives_one_by_one(network: Callabl
         assert list(found) == [3, 0, 2, 1]
         for tile, labels in found.items():
             assert all(np.array_equal(ours, one) for ours, one in zip(labels, model.labels(windows[tile], NORM, {}), strict=True))
+
+
+def test_a_job_is_told_what_the_stages_side_by_side_have_worked_also_when_nobody_takes_the_rest() -> None:
+    for taken in (5, 2):
+        work, pipeline = Work(), pipeline_of(Counting(), batch=2)
+        found = _piped(pipeline, SimpleNamespace(tiles=range(5), read=window_of), work)  # type: ignore[arg-type]
+        assert tiles_of(itertools.islice(found, taken)) == list(range(taken))
+        found.close()  # type: ignore[attr-defined]
+        assert work.seconds == {"infer": pipeline.seconds.infer, "post": pipeline.seconds.post}
+        assert min(work.seconds.values()) > 0
 
 
 @pytest.mark.parametrize(("batch", "readers"), [(1, 1), (4, 3), (8, 1), (3, 8)])

@@ -15,6 +15,7 @@ from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.pipeline import Pipeline
 from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
+from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.windows import Windows
 from scheduling.slides.interface import RGB, SlideReader
 from scheduling.slides.openslides import OpenSlideReader
@@ -67,13 +68,15 @@ def test_several_threads_read_the_windows_of_a_job_and_its_labels_are_the_same(d
     assert isinstance(reader._reader, kind)
     facts = facts_of("nuclei", file=standin_bytes("nuclei"), name="standin", is_fast=True)
     model = Network.load(ModelStore(data_dir).path(facts.sha256), facts)
-    norm, windows = Normalisation.from_json(layout.constants["normalisation"]), Windows(reader, layout, tiles)
+    norm, work = Normalisation.from_json(layout.constants["normalisation"]), Work()
+    windows = Windows(reader=reader, layout=layout, tiles=tiles, work=work)
     piped = list(Pipeline(model, norm, {}, batch=2, readers=THREADS).labels(windows.tiles, windows.read))
     assert len(reader.threads) == THREADS
     assert threading.current_thread().name not in reader.threads
     assert [tile for tile, *_ in piped] == list(tiles)
     assert len(tiles) > 6
-    one_by_one = Windows(open_slide(data_dir / name), layout, tiles)
+    assert work.seconds["read"] > 0
+    one_by_one = Windows(reader=open_slide(data_dir / name), layout=layout, tiles=tiles, work=Work())
     for (tile, window, labels), (number, expected) in zip(piped, one_by_one, strict=True):
         assert tile == number
         assert np.array_equal(window, expected)
