@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ TESTS = Path(__file__).parent
 UNIT = TESTS / "unit"
 #: What starts whole programs runs one after the other, beside the rest, when the suite is spread over processes.
 PROGRAMS = (TESTS / "engine", TESTS / "browser", TESTS / "integration" / "test_up.py", TESTS / "integration" / "test_web_server.py")
+#: What compiles the kernels.
+KERNELS = ("scheduling.slides.warm", "scheduling.instanseg.warm")
 #: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
 WITH_TORCH = "with_torch"
 FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -48,8 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Processes that tests are spread over begin as a session does, with an environment and a DATA_DIR of their own."""
+    """Processes that tests are spread over find all kernels compiled, and begin as a session does, with an environment of their own."""
     del os.environ["DJANGO_SETTINGS_MODULE"]
+    compiling = [subprocess.Popen([sys.executable, "-m", module], cwd=TESTS.parent) for module in KERNELS]
+    assert [process.wait() for process in compiling] == [0] * len(KERNELS)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

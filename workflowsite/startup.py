@@ -111,12 +111,16 @@ class Session:
             raise CannotStart(f"{where}: Redis does not answer")
 
     async def _prepare(self) -> None:
-        """What has to be there before the programs: tables, static files, compiled kernels; then the sample slide."""
+        """What has to be there before the programs: tables and the sample slide, static files, compiled kernels."""
         await self._together(
-            self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0"),
+            Deferred.fromCoroutine(self._fill()),
             self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
-            self._step("warm", sys.executable, "-m", "scheduling.instanseg.warm"),
+            self._step("warm", sys.executable, "-m", "scheduling.slides.warm"),
+            self._step("warm-models", sys.executable, "-m", "scheduling.instanseg.warm"),
         )
+
+    async def _fill(self) -> None:
+        await self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0")
         if self._env.demo:
             await self._step("demo", *MANAGE, "demo")
 

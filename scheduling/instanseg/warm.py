@@ -1,4 +1,4 @@
-"""`python -m scheduling.instanseg.warm`: compile every kernel once, into NUMBA_CACHE_DIR, so that no first tile waits for them."""
+"""`python -m scheduling.instanseg.warm`: compile the kernels of models once, into NUMBA_CACHE_DIR, so that no first tile waits for them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from importlib.util import find_spec
 import numpy as np
 
 from scheduling.instanseg.kernels import grown, joined, painted, peaks
-from scheduling.slides.warm import warm as warm_slides
 
 
 def warm() -> None:
-    """Those of the slides; where torch is there to run a model, those of the post-processing too. Loads no torch."""
-    warm_slides()
+    """Those of the post-processing, where torch is there to run a model. Loads no torch."""
     if find_spec("torch") is not None:
         _warm_postprocessing()
 

@@ -22,13 +22,14 @@ import orjson
 import shapely
 
 from scheduling.instanseg.store import ModelStore
-from scheduling.instanseg.warm import warm
+from scheduling.instanseg.warm import warm as warm_models
 from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
 from scheduling.jobtypes.running import compute, finish, survey
 from scheduling.slides.contours import outlines
 from scheduling.slides.reader import describe
 from scheduling.slides.synthetic import write_sample
+from scheduling.slides.warm import warm
 from tests.bench.figures import Figure
 from tests.support.matching import f1_at
 from tests.support.models import facts_of
@@ -82,6 +83,7 @@ def _warmed(context: JobContext) -> None:
 
     torch.set_num_threads(1)
     warm()
+    warm_models()
     _network(context).warm_up(1024)
 
 
@@ -97,6 +99,7 @@ def _run(context: JobContext) -> tuple[float, list[shapely.Polygon], float]:
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _warmed, (context,)) as pool:
         # Kernels are compiled once, not by both at once; then each process is started, which waits for its preparation.
         warm()
+        warm_models()
         list(pool.map(time.sleep, [0.5] * PROCESSES))
         began = time.perf_counter()
         plan = survey(job_type, context).plan
