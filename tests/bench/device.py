@@ -48,7 +48,12 @@ def watched() -> Iterator[Use]:
 
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
     use, smi = Use(name=device.name), shutil.which("nvidia-smi")
-    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", f"--loop-ms={_EVERY_MS}", f"--id=GPU-{device.uuid}"]
+    query = [
+        "--query-gpu=utilization.gpu",
+        "--format=csv,noheader,nounits",
+        f"--loop-ms={_EVERY_MS}",
+        f"--id=GPU-{str(device.uuid).removeprefix('GPU-')}",
+    ]
     torch.cuda.reset_peak_memory_stats()
     with sampled([smi, *query] if smi else ["true"], use.busy):
         yield use
