@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +24,7 @@ _PIXELS = 1 << 19
 #: Sum of the optical densities of three channels from which a pixel is tissue rather than glass.
 _TISSUE_OD = 0.36
 _OD_BIN = 0.02
+_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,7 @@ def calibrate(
 
 def stains_of(windows: list[RGB], *, are_estimated: bool = True) -> Stains:
     """Background and stain vectors of a slide by windows over its tissue; the customary vectors when none are to be estimated."""
-    # Padding is white; it must not make the background brighter than the slide's own glass.
-    inside = (histograms(rgb[(rgb < 255).any(axis=2)]) for rgb in windows)
-    background = background_of(sum(inside, np.zeros((3, 256), np.int64)))
+    background = background_of(sum((_inside(rgb) for rgb in windows), np.zeros((3, 256), np.int64)))
     if not are_estimated:
         return Stains(background=background)
     pixels = _thinned(windows)
@@ -89,6 +89,13 @@ def sampled(
 def histograms(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """int64 (3, 256): how many of the pixels, uint8 (…, 3), have each level of each channel."""
     return np.stack([np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]).astype(np.int64)
+
+
+def _inside(rgb: RGB) -> npt.NDArray[np.int64]:
+    """`histograms` without white pixels: padding is white, and must not make the background brighter than the slide's own glass."""
+    counts = histograms(rgb)
+    counts[:, 255] -= cv2.countNonZero(cv2.inRange(rgb, _WHITE, _WHITE))
+    return counts
 
 
 def _thinned(windows: list[RGB]) -> npt.NDArray[np.uint8]:
