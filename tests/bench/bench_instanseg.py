@@ -84,7 +84,7 @@ def _warmed(context: JobContext) -> None:
     torch.set_num_threads(1)
     warm()
     warm_models()
-    _network(context).warm_up(1024)
+    _network(context, "torch", 1024, {}).warm_up(1024)
 
 
 def _tile(context: JobContext, index: int) -> None:
