@@ -328,7 +328,7 @@ class UserSlotAdmin(ReadOnlyAdmin):
 class SchedulerLeaseAdmin(ReadOnlyAdmin):
     """Who leads."""
 
-    list_display = ("holder", "term", "trusted_until", "epoch")
+    list_display = ("holder", "term", "trusted_until", "epoch", "expected_queues")
 
 
 @admin.register(Dependency)

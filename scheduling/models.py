@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from scheduling.states import UNFINISHED, BranchScope, JobState, OnFailure, WorkflowStatus
+from scheduling.states import UNFINISHED, BranchScope, JobState, OnFailure, WorkflowStatus, cpu_alone
 
 USER_ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._@-]{1,128}\Z"
 NAME_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}\Z"
@@ -332,6 +332,8 @@ class SchedulerLease(models.Model):
     epoch = models.BigIntegerField(default=0)
     #: `manage.py drain`: nothing is started, bundles under way are finished.
     is_draining = models.BooleanField(default=False)
+    #: Queues for whose work slots are given, as the leader last said: policy.ExpectedQueues.
+    expected_queues = models.JSONField(default=cpu_alone)
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(id=1), name="one_lease")]

@@ -70,3 +70,8 @@ def workflow_status(counts: dict[JobState, int], *, has_started: bool) -> Workfl
     if counts.get(JobState.CANCELLED):
         return WorkflowStatus.CANCELLED
     return WorkflowStatus.SUCCEEDED
+
+
+def cpu_alone() -> list[str]:
+    """The queues for whose work slots are given until a worker of another one was seen."""
+    return ["cpu"]

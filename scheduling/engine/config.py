@@ -32,6 +32,8 @@ class EngineConfig:
     shares_to_database_s: float = 1.0
     #: A bundle that no worker names and that is not queued for this long is lost.
     lost_after_s: float = 5.0
+    #: Slots are kept for work of a queue whose last worker went less than this ago: as long as for a retry.
+    queue_patience_s: float = 60.0
     #: How often a tile that raises is tried, and the wait before the second and third try.
     tile_tries: int = 3
     tile_backoff_s: tuple[float, ...] = (0.5, 2.0)

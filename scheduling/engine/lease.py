@@ -77,9 +77,14 @@ class Lease:
         last = self._own().values_list("epoch", flat=True).get()
         return range(last - count + 1, last + 1)
 
-    def is_draining(self) -> bool:
-        """Whether the operator lets the work run out. Inside `transaction`."""
-        return self._own().values_list("is_draining", flat=True).get()
+    def standing(self) -> tuple[bool, frozenset[str]]:
+        """Whether the operator lets the work run out, and the queues for whose work slots are given. Inside `transaction`."""
+        is_draining, queues = self._own().values_list("is_draining", "expected_queues").get()
+        return is_draining, frozenset(queues)
+
+    def expect(self, queues: frozenset[str]) -> None:
+        """Say for the work of which queues slots are given. Inside `transaction`."""
+        self._own().update(expected_queues=sorted(queues))
 
     def resign(self) -> bool:
         """Give the leadership up, so that another scheduler takes over at once; False when it was lost before."""

@@ -23,7 +23,7 @@ from scheduling.engine.inbox import Inbox
 from scheduling.engine.lease import Lease
 from scheduling.engine.ledger import Ledger
 from scheduling.engine.messages import Kind, Outcome
-from scheduling.engine.policy import Limits
+from scheduling.engine.policy import ExpectedQueues, Limits
 from scheduling.engine.pool import Pool, PoolUnavailable
 from scheduling.engine.reporting import ProgressReporter
 from scheduling.engine.sampling import Sampler
@@ -50,6 +50,7 @@ class SchedulerLoop:
         self._reporter = ProgressReporter(config)
         self._sampler = Sampler(lease, inbox, pool)
         self._processes: dict[str, int] = {}
+        self._expected = ExpectedQueues((), 0.0, config.queue_patience_s)
         self._redis_run: str | None = None
         self._counted: Counter[str] = Counter()
         self._ticked_at = float("-inf")
@@ -61,11 +62,14 @@ class SchedulerLoop:
         """Carry on what ran under earlier leaders; always True. Raises Deposed."""
         make_roots(self._config.data_dir)
         with self._lease.transaction():
+            _, expected = self._lease.standing()
             limits = {"max_workers": self._config.max_workers, "max_active_users": self._config.max_active_users}
-            told = {"holder": self._lease.holder, **limits, "slot_max_s": self._config.slot_max_s}
+            told = {"holder": self._lease.holder, **limits, "slot_max_s": self._config.slot_max_s, "queues": sorted(expected)}
             record([leader_event("leader.elected", self._lease.term, **told)])
             taken = take_over_jobs(self._lease, timezone.now())
             shares = load_shares()
+        # What earlier leaders expected has the whole time to be heard of again.
+        self._expected = ExpectedQueues(expected, time.monotonic(), self._config.queue_patience_s)
         self._ledger.begin(taken, shares, time.monotonic())
         for claimed in taken:
             self._prepare(claimed)
@@ -128,11 +132,13 @@ class SchedulerLoop:
         try:
             workers = [worker for worker in self._pool.workers() if worker.is_taking_work]
             self._processes = dict(sum((Counter(dict.fromkeys(w.queues, w.processes)) for w in workers), Counter()))
+            self._expected.look(self._processes, now)
             self._notice_redis_restart()
             if self._ledger.under_way:
                 self._count(lost_bundles=self._ledger.lose_unnamed(self._pool.held(), now))
             self._flush_counters()
         except (PoolUnavailable, RedisError) as error:
+            self._expected.look((), now)
             logger.warning("workers are not to be seen: %s", error, extra={"action": "workers_unknown"})
 
     def _notice_redis_restart(self) -> None:
@@ -160,6 +166,7 @@ class SchedulerLoop:
             max_workers=self._config.max_workers,
             max_active_users=self._config.max_active_users,
             queues=frozenset(self._processes),
+            expected=self._expected.queues,
             slot_max_s=self._config.slot_max_s,
         )
         ends = self._ledger.ends()

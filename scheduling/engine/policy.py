@@ -20,13 +20,13 @@ class Slot:
 
     user: int
     since: datetime
-    #: Unfinished work that is not paused.
-    has_unfinished: bool
+    #: Some unfinished job of the user waits for no other, is not paused, and is of an expected queue (`Limits.expected`).
+    can_run: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """A user who queues for a slot."""
+    """A user who queues for a slot and has work that can run."""
 
     user: int
     since: datetime
@@ -59,7 +59,10 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """The facts that a decision needs. `heads` hold those of active users and of the users first in the queue."""
+    """The facts that a decision needs. `heads` hold those of active users and of the users first in the queue.
+
+    Who waits and has nothing that can run keeps the place in the queue, is passed over and is not among these facts.
+    """
 
     slots: tuple[Slot, ...] = ()
     waiting: tuple[Waiting, ...] = ()
@@ -76,6 +79,8 @@ class Limits:
     max_active_users: int
     #: Queues that a live worker serves.
     queues: frozenset[str]
+    #: Queues for whose work slots are given: `ExpectedQueues`.
+    expected: frozenset[str] = frozenset({"cpu"})
     #: How long a user keeps a slot while others wait; 0 = until all jobs have ended.
     slot_max_s: float = 0.0
     #: Nothing is started, and what runs is taken back.
@@ -103,6 +108,7 @@ class Preemption:
 class Decisions:
     """What to do now, in this order: give up slots, queue again, admit users, claim jobs, take jobs back."""
 
+    #: Users with a slot of whom nothing runs and nothing can.
     release: tuple[int, ...] = ()
     #: Users whose tenure has ended and of whom nothing runs any more.
     requeue: tuple[int, ...] = ()
@@ -116,8 +122,8 @@ def decide(snapshot: Snapshot, limits: Limits, now: datetime) -> Decisions:
     if limits.is_draining:
         return Decisions(preempt=_all_back(snapshot))
     at_work = {job.user for job in snapshot.running}
-    # A slot follows its last running job: one of a paused workflow is still on its way back.
-    kept = [slot for slot in snapshot.slots if slot.has_unfinished or slot.user in at_work]
+    # A slot follows its last running job: one that was paused, or whose workers are gone, is still on its way back.
+    kept = [slot for slot in snapshot.slots if slot.can_run or slot.user in at_work]
     queue = sorted(snapshot.waiting, key=lambda waiting: (waiting.since, waiting.user))
     free = max(0, limits.max_active_users - len(kept))
     overdue = _overdue(kept, len(queue) - free, limits, now)
@@ -166,8 +172,9 @@ def _right_lost(job: Running, limits: Limits, overdue: tuple[int, ...]) -> str:
 
 
 def _is_unserved(job: Running, limits: Limits) -> bool:
-    """Workers of the cpu are always on their way back; and where none at all is seen, nobody can say which are gone."""
-    return job.queue != "cpu" and bool(limits.queues) and job.queue not in limits.queues
+    """Workers of the cpu are on their way back as long as they are expected; and where none at all is seen, nobody can say which are gone."""
+    is_gone = bool(limits.queues) and job.queue not in limits.queues
+    return is_gone and (job.queue != "cpu" or job.queue not in limits.expected)
 
 
 def _preemptions(snapshot: Snapshot, limits: Limits, ready: set[int], claims: tuple[Claim, ...]) -> tuple[Preemption, ...]:
@@ -259,6 +266,28 @@ def waiting_reason(situation: Situation) -> str:
     if situation.queue not in situation.queues_served and situation.queue != "cpu":
         return f"waiting for a {situation.queue} worker"
     return "waiting for a worker"
+
+
+class ExpectedQueues:
+    """The queues for whose work slots are given: a worker serves them, or did so no more than `patience_s` ago.
+
+    A worker that is started again is away for seconds; a user should not lose a slot by that. Only an absence that is seen
+    counts: it begins when somebody looks, and where no worker at all is seen, nobody can say which are gone.
+    """
+
+    def __init__(self, queues: Iterable[str], now: float, patience_s: float) -> None:
+        self._seen_at = dict.fromkeys(queues, now)
+        self._patience_s = patience_s
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(self._seen_at)
+
+    def look(self, served: Iterable[str], now: float) -> None:
+        """Take in the queues that live workers serve now; none when no worker, or Redis, is to be seen."""
+        self._seen_at |= dict.fromkeys(list(served) or self._seen_at, now)
+        self._seen_at = {queue: at for queue, at in self._seen_at.items() if now - at <= self._patience_s}
 
 
 class FairClock:

@@ -6,15 +6,15 @@ An estimate is a moment, not a duration: while nothing changes it stays the same
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import Count, F, Q, Sum
 
-from scheduling.engine.store.users import in_paused_workflow
+from scheduling.engine.store.users import expected_queues, in_line, in_paused_workflow
 from scheduling.engine.store.words import UNFINISHED
-from scheduling.models import Job, User, UserSlot
+from scheduling.models import Job, UserSlot
 from scheduling.states import JobState
 
 #: Moments are rounded up to the next multiple: (nearer than, step), both in seconds.
@@ -35,7 +35,7 @@ def job_end(job: Job, now: datetime) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """A slot, and the unfinished work of its user that is not paused."""
+    """A slot, and the unfinished work of its user that is not paused and for whose queue slots are given."""
 
     since: datetime
     #: Tiles not yet processed; None while a job is not planned.
@@ -46,10 +46,11 @@ class Holding:
 
 def user_starts(now: datetime, *, max_active_users: int, slot_max_s: float) -> dict[int, datetime]:
     """When users who wait for a slot will probably get one, by user key; those of whom nothing is known are left out."""
-    queue = list(User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True))
+    expected = expected_queues()
+    queue = list(in_line(expected).values_list("pk", flat=True))
     if not queue:
         return {}
-    starts = slots_free(_holdings(), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
+    starts = slots_free(_holdings(expected), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
     return dict(zip(queue, starts, strict=False))
 
 
@@ -72,10 +73,11 @@ def _ends(holding: Holding, now: datetime, slot_max_s: float) -> Iterable[dateti
         yield _on_grid(max(now, holding.since + timedelta(seconds=slot_max_s)), now)
 
 
-def _holdings() -> list[Holding]:
+def _holdings(expected: Collection[str]) -> list[Holding]:
     slots = dict(UserSlot.objects.values_list("user_id", "since"))
     # Every lane has a name; asking for one makes SQLite take the index of unfinished jobs.
-    jobs = Job.objects.filter(~in_paused_workflow(), owner_id__in=slots, lane__gt="", state__in=UNFINISHED)
+    unfinished = Job.objects.filter(~in_paused_workflow(), owner_id__in=slots, lane__gt="", state__in=UNFINISHED)
+    jobs = unfinished.filter(queue__in=expected)
     work = {
         owner: (None if unplanned else tiles, tiles_per_s)
         for owner, tiles, unplanned, tiles_per_s in jobs.order_by()

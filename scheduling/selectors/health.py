@@ -13,7 +13,8 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from redis import RedisError
 
-from scheduling.models import Job, User, UserSlot, Workflow
+from scheduling.engine.store.users import expected_queues, in_line
+from scheduling.models import Job, UserSlot, Workflow
 from scheduling.selectors.disk import free_bytes, has_room
 from scheduling.selectors.queue import counters, scheduler_alive, workers
 from scheduling.states import JobState, WorkflowStatus
@@ -114,6 +115,6 @@ def _counted() -> dict[str, Any]:
         "jobs": {state.value: jobs.get(state.value, 0) for state in JobState},
         "workflows": {status.value: workflows.get(status.value, 0) for status in WorkflowStatus},
         "active_users": UserSlot.objects.count(),
-        "waiting_users": User.objects.filter(waiting_since__isnull=False).count(),
+        "waiting_users": in_line(expected_queues()).count(),
         "oldest_pending_s": max(0.0, (timezone.now() - oldest).total_seconds()) if oldest else 0.0,
     }

@@ -16,6 +16,7 @@ from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import Inbox, connect
+from scheduling.engine.store.users import expected_queues, in_line
 from scheduling.engine.store.words import RUNNING
 from scheduling.models import Job, SchedulerLease, User, UserSlot
 from scheduling.selectors.disk import disk_use
@@ -81,13 +82,13 @@ def counters() -> dict[str, float]:
 
 
 def position_of(user: User) -> tuple[int, int] | None:
-    """(position from 1, number of waiting users) of a user who waits for a slot; None for others."""
+    """(position from 1, number of waiting users) of a user who waits for a slot; None for others, and while none of the user's work can run."""
     return positions_in_queue().get(user.pk)
 
 
 def positions_in_queue() -> dict[int, tuple[int, int]]:
     """As position_of, of all who wait, by user key."""
-    queue = list(User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True))
+    queue = list(in_line(expected_queues()).values_list("pk", flat=True))
     return {key: (place, len(queue)) for place, key in enumerate(queue, start=1)}
 
 
@@ -129,7 +130,7 @@ def _active() -> list[tuple[int, str, dict[str, Any]]]:
 def _waiting(standing: tuple[bool, bool]) -> list[tuple[int, str, dict[str, Any]]]:
     """The same of each user who waits for a slot, in order."""
     unfinished = Count("jobs", filter=Q(jobs__state__in=UNFINISHED))
-    users = list(User.objects.filter(waiting_since__isnull=False).annotate(unfinished=unfinished).order_by("waiting_since", "pk"))
+    users = list(in_line(expected_queues()).annotate(unfinished=unfinished))
     starts = estimated_starts(standing) if users else {}
     return [
         (

@@ -24,7 +24,7 @@ def snapshot() -> Snapshot:
         for branch in range(1, HEADS_PER_USER)
     )
     return Snapshot(
-        slots=tuple(Slot(user=user, since=began, has_unfinished=True) for user in range(32)),
+        slots=tuple(Slot(user=user, since=began, can_run=True) for user in range(32)),
         waiting=tuple(Waiting(user=user, since=began + timedelta(seconds=user)) for user in range(32, USERS)),
         running=tuple(Running(job=user * HEADS_PER_USER, user=user, lane=f"{user}:0") for user in range(32)),
         heads=tuple(heads),

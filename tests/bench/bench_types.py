@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from scheduling.instanseg.warm import warm
+from scheduling.instanseg.warm import warm as warm_models
 from scheduling.jobtypes.base import JobContext, JobType
 from scheduling.jobtypes.running import compute, finish, survey
 from scheduling.jobtypes.segment_cells import SegmentCells
@@ -26,12 +26,13 @@ from scheduling.jobtypes.segmentation import Segmentation
 from scheduling.jobtypes.tissue_mask import TissueMask
 from scheduling.slides.contours import trace
 from scheduling.slides.interface import RGB
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
 from scheduling.slides.memory import keep_freed
+from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
 from scheduling.slides.reader import describe, open_slide
 from scheduling.slides.stain import Stains, densities
 from scheduling.slides.synthetic import write_sample
 from scheduling.slides.tiling import Box, read_window
+from scheduling.slides.warm import warm
 from tests.bench import device
 from tests.bench.figures import Figure
 from tests.support import environment
@@ -48,6 +49,7 @@ def measure() -> dict[str, Figure]:
     """One type after the other, with the memory that a worker keeps; kernels are compiled and the model is loaded before the clock starts."""
     keep_freed()
     warm()
+    warm_models()
     with tempfile.TemporaryDirectory(prefix="b-") as name:
         folder = Path(name)
         slide = _slide(folder)

@@ -47,3 +47,11 @@ def alice(transactional_db: None) -> User:
     from scheduling.models import User
 
     return User.objects.create(username="alice")
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> User:
+    """Another user."""
+    from scheduling.models import User
+
+    return User.objects.create(username="bob")

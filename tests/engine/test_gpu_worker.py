@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from scheduling.engine import presence
+from scheduling.engine.checker.checker import Checker
 from scheduling.engine.inbox import connect
-from scheduling.models import Job, User, Workflow
+from scheduling.models import Event, Job, User, Workflow
+from scheduling.selectors.log import log_events
 from scheduling.selectors.workflows import workflow_body
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_cancel, workflow_submit
 from tests.engine.harness import BASE_DIR, Engine, Worker, is_running, states
@@ -70,6 +72,51 @@ def test_a_job_that_requires_a_gpu_waits_for_such_a_worker_and_runs_on_no_other(
     assert states(workflow) == {"slow": "SUCCEEDED", "fast": "SUCCEEDED"}
     ran_on = {job.job_id: workers_of(engine, job) for job in Job.objects.filter(workflow=workflow)}
     assert ran_on == {"slow": {"tests"}, "fast": {"gpu"}}
+
+
+def test_a_user_who_needs_a_gpu_that_is_not_there_keeps_nobody_waiting(
+    engine: Engine, gpu_worker: NewGpuWorker, alice: User, bob: User
+) -> None:
+    engine.lead(max_concurrent_users=1, queue_patience_s=2.0)
+    hers, his = submit(alice, ("early", "gpu"), tiles=800, seconds_per_tile=0.01), submit(bob, ("j", "cpu"), tiles=8, seconds_per_tile=0.01)
+    engine.finish(his)
+    (job,) = workflow_body(hers)["jobs"]
+    assert (job["state"], job["waiting_reason"]) == ("PENDING", "waiting for a gpu worker")
+    first = gpu_worker("first")
+    engine.run_until(lambda: is_running(hers, tiles=16), "her sixteen tiles")
+    first.kill()
+    again = submit(bob, ("j", "cpu"), tiles=8, seconds_per_tile=0.01)
+    engine.finish(again)
+    assert states(hers) == {"early": "PENDING"}
+    gpu_worker("second")
+    engine.finish(hers)
+    assert states(hers) == {"early": "SUCCEEDED"}
+    moves = Event.objects.filter(type__in=["user.admitted", "user.released"], user_id=alice.pk).order_by("id")
+    assert [(move.type, move.data.get("unserved")) for move in moves][:3] == [
+        ("user.admitted", None),
+        ("user.released", ["gpu"]),
+        ("user.admitted", None),
+    ]
+    assert run_checker() == []
+
+
+def run_checker() -> list[str]:
+    """What is wrong with the event log."""
+    checker = Checker()
+    return [str(found) for found in [*checker.read(log_events()), *checker.finish()]]
+
+
+def test_a_worker_that_is_started_again_costs_no_slot(engine: Engine, gpu_worker: NewGpuWorker, alice: User, bob: User) -> None:
+    engine.lead(max_concurrent_users=1)
+    first = gpu_worker("first")
+    hers = submit(alice, ("j", "gpu"), tiles=160, seconds_per_tile=0.02)
+    engine.run_until(lambda: is_running(hers, tiles=16), "her sixteen tiles")
+    his = submit(bob, ("j", "cpu"), tiles=8, seconds_per_tile=0.01)
+    first.kill()
+    engine.run_until(lambda: states(hers) == {"j": "PENDING"}, "the job's way back")
+    gpu_worker("second")
+    engine.finish(hers, his)
+    assert [event.user_id for event in Event.objects.filter(type="user.admitted").order_by("id")] == [alice.pk, bob.pk]
 
 
 def test_it_is_heard_of_through_a_bundle_longer_than_a_heartbeat_lasts(

@@ -96,6 +96,9 @@ class Leader:
     max_workers: int = 4
     max_active_users: int = 3
     slot_max_s: float = 0.0
+    #: What workers serve, and for whose work slots are given.
+    queues: frozenset[str] = frozenset({"cpu"})
+    expected: frozenset[str] = frozenset({"cpu"})
     held: dict[int, Claimed] = field(default_factory=dict)
     #: Jobs being taken back.
     yielding: frozenset[int] = frozenset()
@@ -103,7 +106,11 @@ class Leader:
     def look(self, *ends: End) -> Pass:
         """One pass."""
         limits = Limits(
-            max_workers=self.max_workers, max_active_users=self.max_active_users, queues=frozenset({"cpu"}), slot_max_s=self.slot_max_s
+            max_workers=self.max_workers,
+            max_active_users=self.max_active_users,
+            queues=self.queues,
+            expected=self.expected,
+            slot_max_s=self.slot_max_s,
         )
         result = reconcile(self.lease, Held(ends=ends, running=frozenset(self.held), yielding=self.yielding), limits)
         self.yielding = (self.yielding | {preemption.job for preemption in result.preempt}) - {end.job for end in ends}

@@ -80,6 +80,8 @@ class Checker:
         facts = self.facts
         if self._is_first_of_leader(event):
             facts.leader.term = event.term
+        if event.user is not None:
+            facts.note(facts.user(event.user), event.at)
         found = _judged(leader_rules, facts, event, facts.leader)
         match event.type.partition(".")[0]:
             case "leader":

@@ -9,7 +9,7 @@ from scheduling.engine.checker.facts import Facts, Job, User, Workflow
 from scheduling.engine.checker.judging import Violation
 from scheduling.states import FINISHED_WORKFLOW, UNFINISHED
 
-#: A leader that has written something so long after a user's last job ended has looked at the slots since.
+#: A leader that has written something so long after the last event about a user has looked at the slots since.
 LATE = timedelta(seconds=5)
 
 
@@ -26,7 +26,7 @@ def judge_end(facts: Facts, *, led_at: datetime | None, must_be_finished: bool) 
         yield from all_finished(facts)
     for user in facts.users.values():
         if not (facts.leader.is_draining or facts.is_partial):
-            yield from slot_given_up(user, led_at, facts.leader.drained_at, must_be_finished=must_be_finished)
+            yield from slot_given_up(facts, user, led_at, must_be_finished=must_be_finished)
         yield from nobody_forgotten(user, is_partial=facts.is_partial)
     for workflow in _workflows(facts):
         yield from status_told(workflow)
@@ -39,12 +39,13 @@ def all_finished(facts: Facts) -> Iterator[Violation]:
         yield _at_end("all-finished", message, user=job.user, workflow=job.workflow, job=job)
 
 
-def slot_given_up(user: User, led_at: datetime | None, drained_at: datetime | None, *, must_be_finished: bool) -> Iterator[Violation]:
-    """A slot is not kept for nothing: with all work ended or paused, the leader's next look takes it (except while draining)."""
-    if not user.has_slot or user.open or user.emptied_at is None:
+def slot_given_up(facts: Facts, user: User, led_at: datetime | None, *, must_be_finished: bool) -> Iterator[Violation]:
+    """A slot is not kept for nothing: when no work can run, the leader's next look takes it (except while draining)."""
+    if not user.has_slot or user.running or facts.can_run(user):
         return
-    if must_be_finished or (led_at is not None and led_at > max(user.emptied_at, drained_at or user.emptied_at) + LATE):
-        yield _at_end("slot-given-up", f"the user keeps a slot and has had nothing to do since {user.emptied_at.isoformat()}", user=user)
+    changes = [at for at in (user.told_at, facts.leader.queues_at, facts.leader.drained_at) if at is not None]
+    if must_be_finished or (led_at is not None and led_at > max(changes) + LATE):
+        yield _at_end("slot-given-up", f"the user keeps a slot and has had nothing to do since {max(changes).isoformat()}", user=user)
 
 
 def nobody_forgotten(user: User, *, is_partial: bool) -> Iterator[Violation]:

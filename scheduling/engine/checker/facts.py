@@ -37,6 +37,10 @@ class Lane:
             heapq.heappop(self._orders)
         return self.pending[self._orders[0]] if self._orders else None
 
+    def next(self) -> Job | None:
+        """The first waiting job, if nothing runs before it."""
+        return None if self.running else self.first()
+
     @property
     def is_empty(self) -> bool:
         """Nothing waits or runs in it."""
@@ -58,8 +62,12 @@ class User:
     #: Jobs that are unfinished, in workflows that were submitted in this log and are not paused.
     open: int = 0
     running: int = 0
-    #: When `open` last became 0.
-    emptied_at: datetime | None = None
+    #: Lanes in which something of the user waits or runs, by name.
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    #: The last event about the user or the user's work.
+    told_at: datetime | None = None
+    #: When the user last waited with nothing that could run, at an event that may have changed that.
+    stuck_at: datetime | None = None
     last_order: int = 0
 
 
@@ -71,6 +79,8 @@ class Workflow:
     user: User
     #: False for one whose submission the log does not hold: it may be paused, so its jobs do not count as open.
     is_told: bool = True
+    #: Its branches are those of all of the user's workflows: jobs that this log does not hold may be before its own.
+    shares_lanes: bool = False
     #: How many jobs it was submitted with; None when the log does not hold that.
     size: int | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -109,6 +119,8 @@ class Job:
     lane: str
     #: Place in the lane; None when the log does not hold its submission.
     order: int | None
+    #: None when the log does not hold its submission.
+    queue: str | None = None
     needs: tuple[str, ...] = ()
     state: JobState = JobState.PENDING
     attempt: int = 1
@@ -133,6 +145,9 @@ class Leader:
     max_workers: int | None = None
     max_active_users: int | None = None
     slot_max_s: float | None = None
+    #: Queues for whose work slots are given, and since when.
+    queues: frozenset[str] | None = None
+    queues_at: datetime | None = None
     #: The operator lets the work run out; the last time that this changed.
     is_draining: bool = False
     drained_at: datetime | None = None
@@ -179,11 +194,32 @@ class Facts:
             lane = self.lanes[name] = Lane(name)
         return lane
 
+    def can_run(self, user: User) -> bool:
+        """Whether something of a user of whom nothing runs could: it waits for no other job, is not paused, and of an expected queue.
+
+        False where the log does not hold enough to be sure.
+        """
+        return any(self._is_free(job) for lane in user.lanes.values() if (job := lane.next()) is not None)
+
+    def _is_free(self, job: Job) -> bool:
+        """Of the job that is next in its lane: nothing but room is wanting."""
+        expected, workflow = self.leader.queues, job.workflow
+        if not workflow.is_open or (self.is_partial and workflow.shares_lanes) or not (expected is None or job.queue in expected):
+            return False
+        needs = [workflow.jobs.get(name) for name in job.needs]
+        return all(need is not None and need.state not in UNFINISHED for need in needs)
+
+    def note(self, user: User, at: datetime) -> None:
+        """Something happens to the user, or to the user's work."""
+        user.told_at = at
+        if user.key in self.queue and not self.can_run(user):
+            user.stuck_at = at
+
     # -- moves; each keeps every count
 
-    def put(self, job: Job, state: JobState, at: datetime) -> None:
+    def put(self, job: Job, state: JobState) -> None:
         """A job goes from one state to another."""
-        self.take_out(job, at)
+        self.take_out(job)
         job.state = state
         self.bring_in(job)
 
@@ -194,21 +230,21 @@ class Facts:
         job.workflow.unfinished += 1
         if job.workflow.is_open:
             job.user.open += 1
-            job.user.emptied_at = None
+        lane = job.user.lanes[job.lane] = self.lane(job.lane)
         if job.state is JobState.PENDING:
-            self.lane(job.lane).add(job)
+            lane.add(job)
         else:
-            self.lane(job.lane).running += 1
+            lane.running += 1
             job.user.running += 1
             self.running += 1
 
-    def take_out(self, job: Job, at: datetime) -> None:
+    def take_out(self, job: Job) -> None:
         """Inverse of bring_in."""
         if job.state not in UNFINISHED:
             return
         job.workflow.unfinished -= 1
         if job.workflow.is_open:
-            self._less_open(job.user, 1, at)
+            job.user.open -= 1
         lane = self.lane(job.lane)
         if job.state is JobState.PENDING:
             lane.remove(job)
@@ -218,25 +254,15 @@ class Facts:
             self.running -= 1
         if lane.is_empty:
             del self.lanes[job.lane]
+            job.user.lanes.pop(job.lane, None)
 
-    def set_paused(self, workflow: Workflow, at: datetime, *, paused: bool) -> None:
+    def set_paused(self, workflow: Workflow, *, paused: bool) -> None:
         """A workflow's jobs count as open, or do not."""
         if paused == workflow.is_paused:
             return
         workflow.is_paused = paused
-        if not workflow.is_told:
-            return
-        if paused:
-            self._less_open(workflow.user, workflow.unfinished, at)
-        else:
-            workflow.user.open += workflow.unfinished
-            workflow.user.emptied_at = None
-
-    @staticmethod
-    def _less_open(user: User, amount: int, at: datetime) -> None:
-        user.open -= amount
-        if user.open == 0:
-            user.emptied_at = at
+        if workflow.is_told:
+            workflow.user.open += -workflow.unfinished if paused else workflow.unfinished
 
     def set_slot(self, user: User, since: datetime | None) -> None:
         """A user becomes active, and waits no more."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from scheduling.engine.checker.facts import Facts, Gone, Job, Leader, User, Workflow
 from scheduling.engine.record import LogEvent
-from scheduling.states import UNFINISHED, JobState, WorkflowStatus
+from scheduling.states import UNFINISHED, BranchScope, JobState, WorkflowStatus
 
 # -- the leader
 
@@ -19,9 +19,19 @@ def tell_leader(facts: Facts, event: LogEvent, leader: Leader) -> None:
         leader.max_workers = event.data.get("max_workers")
         leader.max_active_users = event.data.get("max_active_users")
         leader.slot_max_s = event.data.get("slot_max_s")
+        _expect(leader, event)
         facts.terms += 1
+    elif event.type == "leader.queues":
+        _expect(leader, event)
     elif event.type == "leader.resigned":
         leader.has_resigned = True
+
+
+def _expect(leader: Leader, event: LogEvent) -> None:
+    """Slots are given for the work of these queues; a leader of earlier versions said nothing of them."""
+    queues = frozenset(event.data["queues"]) if "queues" in event.data else leader.queues
+    if queues != leader.queues:
+        leader.queues, leader.queues_at = queues, event.at
 
 
 def tell_operator(facts: Facts, event: LogEvent) -> None:
@@ -41,7 +51,7 @@ def submit(facts: Facts, event: LogEvent, workflow: Workflow) -> None:
     if event.job in facts.jobs or data["job_id"] in workflow.jobs:
         return
     job = _new_job(facts, event, workflow, order=data["order"])
-    job.needs, job.total = tuple(data["depends_on"]), data["tiles_total"]
+    job.needs, job.total, job.queue = tuple(data["depends_on"]), data["tiles_total"], data.get("queue", "cpu")
     facts.bring_in(job)
 
 
@@ -70,7 +80,7 @@ def _new_job(facts: Facts, event: LogEvent, workflow: Workflow, *, order: int | 
 def start(facts: Facts, event: LogEvent, job: Job) -> None:
     """A claim."""
     _take_claim(facts, event, job)
-    facts.put(job, JobState.RUNNING, event.at)
+    facts.put(job, JobState.RUNNING)
     job.not_before = None
     job.workflow.has_started = True
     if not job.user.is_known:
@@ -84,7 +94,7 @@ def _take_claim(facts: Facts, event: LogEvent, job: Job) -> None:
 
 def take_back(facts: Facts, event: LogEvent, job: Job) -> None:
     """A claim ended; the job waits again in its place."""
-    facts.put(job, JobState.PENDING, event.at)
+    facts.put(job, JobState.PENDING)
     retry_in_s = event.data.get("retry_in_s")
     job.not_before = event.at + timedelta(seconds=retry_in_s) if retry_in_s is not None else None
     job.tiles = max(job.tiles, event.data["tiles"])
@@ -93,14 +103,14 @@ def take_back(facts: Facts, event: LogEvent, job: Job) -> None:
 
 def end(facts: Facts, event: LogEvent, job: Job) -> None:
     """A job ended."""
-    facts.put(job, JobState(event.data["state"]), event.at)
+    facts.put(job, JobState(event.data["state"]))
     job.tiles = max(job.tiles, event.data["tiles"])
     job.not_before = None
 
 
 def retry(facts: Facts, event: LogEvent, job: Job) -> None:
     """The next attempt waits in the old place."""
-    facts.put(job, JobState.PENDING, event.at)
+    facts.put(job, JobState.PENDING)
     job.attempt = event.data["attempt"]
     job.tiles, job.cancel_requested, job.not_before = 0, False, None
 
@@ -118,11 +128,12 @@ def tell_workflow(facts: Facts, event: LogEvent, workflow: Workflow) -> None:
     match event.type:
         case "workflow.submitted":
             workflow.size = event.data["jobs"]
+            workflow.shares_lanes = event.data["branch_scope"] == BranchScope.USER
         case "workflow.started" | "workflow.finished" | "workflow.reopened":
             workflow.status = WorkflowStatus(event.data["status"])
             workflow.has_started |= event.type == "workflow.started"
         case "workflow.paused" | "workflow.resumed":
-            facts.set_paused(workflow, event.at, paused=event.type == "workflow.paused")
+            facts.set_paused(workflow, paused=event.type == "workflow.paused")
     is_over = workflow.status is WorkflowStatus.SUCCEEDED or event.type == "workflow.deleted"
     if is_over and not any(job.state in UNFINISHED for job in workflow.jobs.values()):
         facts.settle(workflow, Gone.DELETED if event.type == "workflow.deleted" else Gone.SUCCEEDED)

@@ -7,6 +7,7 @@ OF_LEADER = frozenset(
     {
         "leader.elected",
         "leader.resigned",
+        "leader.queues",
         "job.started",
         "job.taken_over",
         "job.taken_back",

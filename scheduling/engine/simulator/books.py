@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from scheduling.engine.entry import Claimed, End
@@ -65,6 +66,8 @@ class Books:
         self.running: dict[int, SimJob] = {}
         #: PENDING jobs of each user in order of submission.
         self.pending: dict[int, dict[int, SimJob]] = {}
+        #: Queues for whose work slots are given, as a leader last said.
+        self.expected = frozenset({"cpu"})
         self.epoch = 0
 
     def submit(self, job: SimJob) -> None:
@@ -75,6 +78,18 @@ class Books:
     def has_work(self, user: int) -> bool:
         """Whether the user has unfinished jobs."""
         return bool(self.pending.get(user)) or any(job.user == user for job in self.running.values())
+
+    def can_run(self, user: int) -> bool:
+        """Whether one of them runs, or is next in its lane and of an expected queue."""
+        seen = {job.lane for job in self.running.values() if job.user == user}
+        return bool(seen) or any(job.plan.queue in self.expected for job in self._next(user, seen))
+
+    def _next(self, user: int, seen: set[str]) -> Iterator[SimJob]:
+        """The first waiting job of each lane that is not among `seen`."""
+        for job in self.pending.get(user, {}).values():
+            if job.lane not in seen:
+                seen.add(job.lane)
+                yield job
 
     def claim(self, key: int, weight: float) -> Claimed:
         """Start a job with a new epoch, as the store does; a job that ran before is planned anew."""
@@ -91,7 +106,7 @@ class Books:
             workflow=UUID(int=job.workflow),
             attempt=1,
             epoch=job.epoch,
-            queue="cpu",
+            queue=job.plan.queue,
             spec=JobSpec(id=job.uuid, owner=str(job.user), job_type="SIMULATED", parameters={}, slide=None),
             tiles_total=job.plan.tiles if is_fresh else None,
             seconds_per_tile=FIRST_GUESS_S,
@@ -109,27 +124,31 @@ class Books:
 
     def snapshot(self, limits: Limits, virtual_times: dict[int, float], yielding: frozenset[int]) -> Snapshot:
         """As `store.snapshot` reads it."""
-        queue = sorted(self.waiting, key=lambda user: (self.waiting[user], user))[: limits.max_active_users]
-        active = [user for user in self.slots if self.has_work(user)]
+        able = [user for user in self.waiting if self.can_run(user)]
+        queue = sorted(able, key=lambda user: (self.waiting[user], user))[: limits.max_active_users]
+        active = [user for user in self.slots if self.can_run(user)]
         wanted = max(1, limits.max_workers - len(self.running))
         users = active + queue[: max(0, limits.max_active_users - len(active))]
         return Snapshot(
-            slots=tuple(Slot(user=user, since=at(since), has_unfinished=user in active) for user, since in self.slots.items()),
+            slots=tuple(Slot(user=user, since=at(since), can_run=user in active) for user, since in self.slots.items()),
             waiting=tuple(Waiting(user=user, since=at(self.waiting[user])) for user in queue),
             running=tuple(
-                Running(job=job.key, user=job.user, lane=job.lane, epoch=job.epoch, is_yielding=job.key in yielding)
+                Running(
+                    job=job.key,
+                    user=job.user,
+                    lane=job.lane,
+                    epoch=job.epoch,
+                    queue=job.plan.queue,
+                    is_yielding=job.key in yielding,
+                )
                 for job in self.running.values()
             ),
-            heads=tuple(head for user in users for head in self._heads(user, wanted)),
+            heads=tuple(head for user in users for head in islice(self._heads(user, limits.queues), wanted)),
             virtual_times=virtual_times,
         )
 
-    def _heads(self, user: int, at_most: int) -> Iterator[Head]:
-        seen = {job.lane for job in self.running.values()}
-        for job in self.pending.get(user, {}).values():
-            if at_most and job.lane not in seen:
-                seen.add(job.lane)
-                at_most -= 1
-                yield Head(job=job.key, user=user, lane=job.lane, queue="cpu")
-            elif not at_most:
-                return
+    def _heads(self, user: int, queues: frozenset[str]) -> Iterator[Head]:
+        busy = {job.lane for job in self.running.values()}
+        for job in self._next(user, busy):
+            if job.plan.queue in queues:
+                yield Head(job=job.key, user=user, lane=job.lane, queue=job.plan.queue)

@@ -36,7 +36,7 @@ class Figures:
     #: Makespan ÷ `least_makespan_s`.
     makespan_ratio: float
     tiles_per_s: float
-    #: Worker-seconds used ÷ (processes × makespan).
+    #: Worker-seconds used ÷ (processes × makespan), of the cpu.
     utilisation: float
     #: Of each user's worker-seconds ÷ ideal ones: (Σx)² ÷ (n Σx²), over the time in which the user could have used more.
     jain: float
@@ -63,17 +63,17 @@ def quantile(values: Iterable[float], share: float) -> float:
 
 
 def least_makespan_s(scenario: Scenario) -> float:
-    """No schedule ends before: for every arrival a, a + (work that arrives at a or later) ÷ processes; the greatest of these."""
+    """No schedule ends before: for every arrival a, a + (work of the cpu that arrives at a or later) ÷ processes; the greatest of these."""
     left, least = 0.0, 0.0
     for submission in sorted(scenario.submissions, key=lambda submission: -submission.at_s):
-        left += sum(job.tiles * job.seconds_per_tile for job in submission.jobs)
+        left += sum(job.tiles * job.seconds_per_tile for job in submission.jobs if job.queue == "cpu")
         least = max(least, submission.at_s + left / scenario.processes)
     return least
 
 
 @dataclass
 class Meter:
-    """Compares what each user gets with a fluid that gives every user with work to send the same share by weight.
+    """Compares what each user gets of the cpu with a fluid that gives every user with work to send the same share by weight.
 
     ideal(u) grows by dt × processes × w(u) ÷ Σw over the users that had tiles to send at both ends of dt; while a user had
     none, what it gets does not count either. A user's lag is ideal − got since it last began to have tiles to send.
@@ -91,9 +91,10 @@ class Meter:
     _lag: dict[int, float] = field(default_factory=dict)
 
     def look(self, now: float, books: Books, machine: Machine, ledger: Ledger | None) -> None:
-        """Take in the time since the last look."""
+        """Take in the time since the last look; `machine` is that of the cpu."""
         used = {user: machine.used_by(user, now) for user in self.scenario.users}
-        sending = frozenset() if ledger is None else frozenset(entry.claimed.user for entry in ledger.planned() if entry.todo > 0)
+        planned = [] if ledger is None else ledger.planned()
+        sending = frozenset(entry.claimed.user for entry in planned if entry.todo > 0 and entry.claimed.queue == "cpu")
         both = sending & self._sending
         weights = sum(self.scenario.weight(user) for user in both)
         # What others use meanwhile, the last tiles of a job say, is not there to be shared.

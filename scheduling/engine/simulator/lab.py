@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.ledger import Ledger
-from scheduling.engine.policy import Decisions, Limits, decide
+from scheduling.engine.policy import Decisions, ExpectedQueues, Limits, decide
 from scheduling.engine.simulator.books import Books, SimJob, at
 from scheduling.engine.simulator.figures import Figures, Meter
 from scheduling.engine.simulator.machine import Machine
@@ -21,10 +23,11 @@ from scheduling.engine.simulator.story import Story, Write
 from scheduling.jobtypes.tilefiles import index_digest
 from scheduling.states import JobState
 
-QUEUES = frozenset({"cpu"})
 #: A message's way from a worker to the leader.
 WAY_S = 0.003
 TICK_S = 1.0
+#: Two looks are never at the same moment: by their moments the log tells what was decided together.
+LOOK_S = 1e-6
 #: The product finds a worker silent when its heartbeat has expired.
 SILENT_S = 5.0
 
@@ -38,12 +41,11 @@ class Lab:
         self.config = EngineConfig(
             data_dir=Path(), max_workers=scenario.max_workers, max_concurrent_users=scenario.max_users, slot_max_s=scenario.slot_max_s
         )
-        self.limits = Limits(
-            max_workers=scenario.max_workers, max_active_users=self.config.max_active_users, queues=QUEUES, slot_max_s=scenario.slot_max_s
-        )
         self.now = 0.0
         self.books, self.story = Books(), Story(write)
-        self.machine = Machine(scenario.processes, scenario.spread, self.random)
+        self.machines = {
+            queue: Machine(processes, scenario.spread, self.random) for queue, processes in (("cpu", scenario.processes), ("gpu", 0))
+        }
         self.meter = Meter(scenario)
         self.unfinished: dict[int, int] = {}
         self._started: set[int] = set()
@@ -52,7 +54,8 @@ class Lab:
         self._order = 0
         self._submissions = len(scenario.submissions)
         #: Processes as the leader knows them: it hears late of a death.
-        self._known = scenario.processes
+        self._known = {"cpu": scenario.processes}
+        self._expected = ExpectedQueues((), 0.0, self.config.queue_patience_s)
         self.ledger: Ledger | None = None
 
     def run(self) -> Figures:
@@ -88,7 +91,9 @@ class Lab:
         self.story.about_workflow(self.now, "workflow.submitted", user, number, actor=actor, **told)
         for job in jobs:
             self.books.submit(job)
-            self.story.about_job(self.now, "job.submitted", job, actor=actor, order=job.key, tiles_total=job.plan.tiles, depends_on=[])
+            self.story.about_job(
+                self.now, "job.submitted", job, actor=actor, order=job.key, tiles_total=job.plan.tiles, depends_on=[], queue=job.plan.queue
+            )
         if user not in self.books.slots and user not in self.books.waiting:
             self.books.waiting[user] = self.now
             self.story.about_user(self.now, "user.waiting", user, "work without a slot", actor=actor, since=self.now)
@@ -105,7 +110,8 @@ class Lab:
     def _lead(self) -> None:
         """A leader begins, and carries on what ran."""
         shares = self.meter.shares
-        self.story.elect(self.now, self.limits)
+        self._expected = ExpectedQueues(self.books.expected, self.now, self.config.queue_patience_s)
+        self.story.elect(self.now, self._limits())
         self.ledger = Ledger(self.config, self.story.term)
         taken = [self._take_over(job) for job in list(self.books.running.values())]
         self.ledger.begin(taken, shares, self.now)
@@ -118,37 +124,54 @@ class Lab:
 
     def _tick(self) -> None:
         self._later(self.now + TICK_S, self._tick)
-        self.meter.look(self.now, self.books, self.machine, self.ledger)
+        self.meter.look(self.now, self.books, self.machines["cpu"], self.ledger)
         if self.ledger is not None:
-            self.ledger.lose_unnamed(self.machine.held(), self.now)
+            self._expected.look(self._known, self.now)
+            held = (machine.held() for queue, machine in self.machines.items() if queue in self._known)
+            self.ledger.lose_unnamed(frozenset().union(*held), self.now)
             self.ledger.look(self.now)
             self._pass()
+
+    def _limits(self) -> Limits:
+        return Limits(
+            max_workers=self.scenario.max_workers,
+            max_active_users=self.config.max_active_users,
+            queues=frozenset(self._known),
+            expected=self._expected.queues,
+            slot_max_s=self.scenario.slot_max_s,
+        )
 
     def _pass(self) -> None:
         """Ends, decisions, bundles: until nothing more is decided."""
         if self.ledger is None:
             return
         while self._reconcile(self.ledger):
-            pass
-        for dispatch in self.ledger.dispatch(self.now, {"cpu": self._known}):
-            self.machine.put(dispatch)
+            self.now += LOOK_S
+        self._dispatch(self.ledger)
+
+    def _dispatch(self, ledger: Ledger) -> None:
+        for dispatch in ledger.dispatch(self.now, self._known):
+            self.machines[dispatch.queue].put(dispatch)
         self._work()
 
     def _reconcile(self, ledger: Ledger) -> bool:
+        limits = self._limits()
+        if limits.expected != self.books.expected:
+            self.books.expected = limits.expected
+            self.story.expect(self.now, limits.expected)
         ends = ledger.ends()
         for end in ends:
             ledger.drop(end.job)
             self._end(end)
-        snapshot = self.books.snapshot(self.limits, ledger.virtual_times(), ledger.yielding)
-        decisions = decide(snapshot, self.limits, at(self.now))
+        snapshot = self.books.snapshot(limits, ledger.virtual_times(), ledger.yielding)
+        decisions = decide(snapshot, limits, at(self.now))
         self._apply(decisions, ledger)
         return bool(ends or decisions.release or decisions.requeue or decisions.admit or decisions.claim or ledger.ends())
 
     def _apply(self, decisions: Decisions, ledger: Ledger) -> None:
         books = self.books
         for user in decisions.release:
-            del books.slots[user]
-            self.story.about_user(self.now, "user.released", user, "no work that is not paused")
+            self._release(user)
         for user in decisions.requeue:
             del books.slots[user]
             books.waiting[user] = self.now
@@ -161,6 +184,15 @@ class Lab:
             self._claim(claim.job, claim.reason, ledger)
         for preemption in decisions.preempt:
             ledger.take_back(preemption.job, preemption.reason)
+
+    def _release(self, user: int) -> None:
+        del self.books.slots[user]
+        if not self.books.has_work(user):
+            self.story.about_user(self.now, "user.released", user, "no work that is not paused")
+            return
+        self.books.waiting[user] = self.now
+        self.story.about_user(self.now, "user.released", user, "no work that can run")
+        self.story.about_user(self.now, "user.waiting", user, "work without a slot", since=self.now)
 
     def _claim(self, key: int, reason: str, ledger: Ledger) -> None:
         job = self.books.jobs[key]
@@ -191,13 +223,14 @@ class Lab:
     # -- what workers do
 
     def _work(self) -> None:
-        for work in self.machine.start(self.now, self.books.jobs.__getitem__):
-            if work.job.begun_s is None:
-                work.job.begun_s = self.now
-            self._later(work.done_s, lambda bundle=work.dispatch.bundle.id: self._done(bundle))  # type: ignore[misc]
+        for machine in self.machines.values():
+            for work in machine.start(self.now, self.books.jobs.__getitem__):
+                if work.job.begun_s is None:
+                    work.job.begun_s = self.now
+                self._later(work.done_s, partial(self._done, machine, work.dispatch.bundle.id))
 
-    def _done(self, bundle: str) -> None:
-        work = self.machine.finish(bundle)
+    def _done(self, machine: Machine, bundle: str) -> None:
+        work = machine.finish(bundle)
         if work is not None:
             self._work()
             outcome = work.outcome()
@@ -210,9 +243,7 @@ class Lab:
         if self.ledger.ends():
             self._pass()
         else:
-            for dispatch in self.ledger.dispatch(self.now, {"cpu": self._known}):
-                self.machine.put(dispatch)
-            self._work()
+            self._dispatch(self.ledger)
 
     # -- what breaks
 
@@ -222,28 +253,38 @@ class Lab:
             self._later(self.random.expovariate(1 / failures.worker_every_s), self._worker_dies)
         if failures.leader_every_s:
             self._later(self.random.expovariate(1 / failures.leader_every_s), self._leader_dies)
+        for comes_s, goes_s in self.scenario.gpu_s:
+            self._later(comes_s, lambda: self._worker_returns("gpu", 1))
+            if goes_s < inf:
+                self._later(goes_s, self._gpu_goes)
 
     def _worker_dies(self) -> None:
         failures = self.scenario.failures
-        gone = self.machine.die(failures.processes, self.now)
+        gone = self.machines["cpu"].die(failures.processes, self.now)
         self._later(self.now + SILENT_S, self._hear)
-        self._later(self.now + failures.worker_away_s, lambda: self._worker_returns(gone))
+        self._later(self.now + failures.worker_away_s, lambda: self._worker_returns("cpu", gone))
         self._later(self.now + failures.worker_away_s + self.random.expovariate(1 / failures.worker_every_s), self._worker_dies)
 
-    def _worker_returns(self, processes: int) -> None:
-        self.machine.alive += processes
+    def _gpu_goes(self) -> None:
+        self.machines["gpu"].die(1, self.now)
+        self.machines["gpu"].lose_queue()
+        self._later(self.now + SILENT_S, self._hear)
+
+    def _worker_returns(self, queue: str, processes: int) -> None:
+        self.machines[queue].alive += processes
         self._hear()
         self._work()
 
     def _hear(self) -> None:
-        self._known = self.machine.alive
+        self._known = {queue: machine.alive for queue, machine in self.machines.items() if machine.alive}
 
     def _leader_dies(self) -> None:
         failures = self.scenario.failures
         assert self.ledger is not None
         self.meter.shares = self.ledger.shares()
         self.ledger = None
-        self.machine.lose_queue()
+        for machine in self.machines.values():
+            machine.lose_queue()
         self._later(self.now + failures.leader_away_s, self._lead)
         self._later(self.now + failures.leader_away_s + self.random.expovariate(1 / failures.leader_every_s), self._leader_dies)
 

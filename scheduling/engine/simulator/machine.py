@@ -1,4 +1,4 @@
-"""The workers of the simulation: processes that take bundles in order, work to the end of their time box, and sometimes die."""
+"""The workers of one queue of the simulation: processes that take bundles in order, work to the end of their time box, and sometimes die."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ class JobPlan:
     branch: str
     tiles: int
     seconds_per_tile: float
+    queue: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Scenario:
     spread: float = 0.2
     weights: tuple[tuple[int, float], ...] = ()
     failures: Failures = Failures()
+    #: When a worker of the queue gpu is there, of one process: (from, until) in virtual seconds.
+    gpu_s: tuple[tuple[float, float], ...] = ()
 
     @property
     def users(self) -> tuple[int, ...]:

@@ -98,6 +98,15 @@ def _many_users(random: Random) -> Scenario:
     return Scenario(name="many-users", submissions=tuple(flows), slot_max_s=120.0)
 
 
+def _device(random: Random) -> Scenario:
+    """Five users and three slots; two need a gpu after their mask, and its only worker is away from 20 s to 200 s."""
+    mask, cells = JobPlan(branch="b", tiles=200, seconds_per_tile=TILE_S), JobPlan(branch="b", tiles=50, seconds_per_tile=TILE_S)
+    infer = JobPlan(branch="b", tiles=random.randint(550, 650), seconds_per_tile=TILE_S, queue="gpu")
+    flows = [Submission(at_s=random.random(), user=user, jobs=(mask, infer, cells)) for user in (1, 2)]
+    flows += [_workflow(1.0 + random.random(), user, [4_000] * 2, branches=2) for user in (3, 4, 5)]
+    return Scenario(name="device", submissions=tuple(flows), gpu_s=((0.0, 20.0), (200.0, math.inf)))
+
+
 def _million(random: Random) -> Scenario:
     """A million tiles of five users on sixteen processes."""
     sizes = [100_000] * 8 + [10_000] * 16 + [400] * 100
@@ -116,5 +125,6 @@ SCENARIOS: dict[str, Maker] = {
     "tenure": _tenure,
     "weights": _weights,
     "many-users": _many_users,
+    "device": _device,
     "million": _million,
 }

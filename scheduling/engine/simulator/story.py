@@ -32,7 +32,12 @@ class Story:
         """A leader begins its term."""
         self.term += 1
         told = {"max_workers": limits.max_workers, "max_active_users": limits.max_active_users, "slot_max_s": limits.slot_max_s}
-        self.tell(now, "leader.elected", data={"holder": f"simulated/{self.term}", **told})
+        queues = sorted(limits.expected)
+        self.tell(now, "leader.elected", data={"holder": f"simulated/{self.term}", **told, "queues": queues})
+
+    def expect(self, now: float, queues: frozenset[str]) -> None:
+        """From now on slots are given for the work of these queues."""
+        self.tell(now, "leader.queues", data={"queues": sorted(queues)})
 
     def about_user(self, now: float, kind: str, user: int, reason: str, *, actor: str = LEADER, **times: float) -> None:
         """A user's place in the queue or slot; `times` are virtual seconds."""

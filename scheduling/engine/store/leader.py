@@ -13,7 +13,7 @@ from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Limits, Preemption, decide
 from scheduling.engine.store.claims import cancel_requests, claim_jobs, take_over_jobs
 from scheduling.engine.store.ends import end_jobs, finished_digests
-from scheduling.engine.store.slots import admit_users, lock_concerned, release_slots, requeue_users
+from scheduling.engine.store.slots import admit_users, expect_queues, lock_concerned, release_slots, requeue_users
 from scheduling.engine.store.snapshot import read_snapshot
 
 
@@ -48,8 +48,11 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
     """Write the ends, read the facts, decide, and apply the decisions. Raises Deposed; then nothing is changed."""
     with lease.transaction():
         now = timezone.now()
-        limits = replace(limits, is_draining=lease.is_draining())
-        lock_concerned((end.job for end in held.ends), limits.max_active_users)
+        is_draining, expected = lease.standing()
+        limits = replace(limits, is_draining=is_draining)
+        if limits.expected != expected:
+            expect_queues(lease, limits.expected)
+        lock_concerned((end.job for end in held.ends), limits.max_active_users, limits.expected)
         ended = end_jobs(lease, held.ends, now)
         still = held.yielding - {end.job for end in ended}
         snapshot = read_snapshot(limits, now, held.virtual_times, still)
@@ -58,11 +61,11 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
         strays = take_over_jobs(lease, now, known=held.running) if are_unknown else []
         decisions = decide(snapshot, limits, now)
         if decisions.release:
-            release_slots(lease, decisions.release)
+            release_slots(lease, decisions.release, limits.expected, now)
         if decisions.requeue:
             requeue_users(lease, decisions.requeue, now)
         if decisions.admit:
-            admit_users(lease, decisions.admit, now)
+            admit_users(lease, decisions.admit, limits.expected, now)
         claimed = claim_jobs(lease, decisions.claim, now) if decisions.claim else []
         if ended or decisions.claim:
             events.queue_changed()

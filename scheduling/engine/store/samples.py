@@ -9,8 +9,9 @@ from typing import Any
 from django.db.models import Count, Max, Min
 
 from scheduling.engine.lease import Lease
+from scheduling.engine.store.users import expected_queues, in_line
 from scheduling.engine.store.words import PENDING, RUNNING
-from scheduling.models import Event, Job, MetricSample, User, UserSlot
+from scheduling.models import Event, Job, MetricSample, UserSlot
 
 KEPT = timedelta(days=7)
 BATCH = 1000
@@ -26,7 +27,7 @@ def counted(now: datetime) -> dict[str, Any]:
     since = Job.objects.filter(pk=waiting["oldest"]).values_list("created_at", flat=True).first()
     return {
         "jobs": {"PENDING": waiting["jobs"], "RUNNING": Job.objects.filter(state=RUNNING).count()},
-        "users": {"active": UserSlot.objects.count(), "waiting": User.objects.filter(waiting_since__isnull=False).count()},
+        "users": {"active": UserSlot.objects.count(), "waiting": in_line(expected_queues()).count()},
         "oldest_pending_s": round(max(0.0, (now - since).total_seconds()), 3) if since else 0.0,
     }
 

@@ -1,38 +1,58 @@
-"""The leader's moves of slots: a row for each active user, unique by user."""
+"""The leader's moves of slots: a row for each active user, unique by user. `queues` are those for whose work slots are given."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 from scheduling import events
 from scheduling.engine.lease import Lease
-from scheduling.engine.store.log import record, user_event
-from scheduling.engine.store.users import has_work, lock_users
+from scheduling.engine.store.log import leader_event, record, user_event
+from scheduling.engine.store.users import can_run, first_in_line, has_work, lock_users, work_of
 from scheduling.models import Event, Job, User, UserSlot
 
 
-def lock_concerned(ends: Iterable[int], max_active_users: int) -> None:
+def expect_queues(lease: Lease, queues: frozenset[str]) -> None:
+    """From now on slots are given for the work of these queues."""
+    lease.expect(queues)
+    record([leader_event("leader.queues", lease.term, queues=sorted(queues))])
+    events.queue_changed()
+
+
+def lock_concerned(ends: Iterable[int], max_active_users: int, queues: Collection[str]) -> None:
     """Lock the rows of all users whom a pass may touch: active ones, the first in the queue, owners of jobs that end.
 
     All at once and in order of key, before any other row, so that the leader and the web process never wait for each other.
     """
     active = UserSlot.objects.values_list("user_id", flat=True)
-    queue = User.objects.filter(waiting_since__isnull=False).order_by("waiting_since", "pk").values_list("pk", flat=True)[:max_active_users]
+    queue = [user.pk for user in first_in_line(queues, max_active_users)]
     owners = Job.objects.filter(pk__in=list(ends)).values_list("owner_id", flat=True)
     lock_users({*active, *queue, *owners})
 
 
-def release_slots(lease: Lease, users: Iterable[int]) -> set[int]:
-    """Take the slots of users whose work has ended or is paused; not of one who has submitted more meanwhile. The users released."""
-    released = {user for user in lock_users(users) if not has_work(user)}
+def release_slots(lease: Lease, users: Iterable[int], queues: Collection[str], now: datetime) -> set[int]:
+    """Take the slots of users none of whose work can run; not of one who has submitted more meanwhile. The users released.
+
+    Who still has work that is not paused waits again from now on.
+    """
+    released = {user for user in lock_users(users) if not can_run(user, queues)}
+    waiting = {user for user in released if has_work(user)}
     UserSlot.objects.filter(user_id__in=released).delete()
-    User.objects.filter(pk__in=released).update(waiting_since=None)
-    record(user_event("user.released", user, reason="no work that is not paused", term=lease.term) for user in sorted(released))
+    User.objects.filter(pk__in=released - waiting).update(waiting_since=None)
+    User.objects.filter(pk__in=waiting).update(waiting_since=now)
+    record(event for user in sorted(released) for event in _released(lease, user, queues, now, waits=user in waiting))
     if released:
         events.queue_changed()
     return released
+
+
+def _released(lease: Lease, user: int, queues: Collection[str], now: datetime, *, waits: bool) -> Iterator[Event]:
+    if not waits:
+        yield user_event("user.released", user, reason="no work that is not paused", term=lease.term)
+        return
+    missing = work_of(user).exclude(queue__in=queues).order_by("queue").values_list("queue", flat=True).distinct()
+    yield user_event("user.released", user, reason="no work that can run", term=lease.term, unserved=list(missing))
+    yield user_event("user.waiting", user, reason="work without a slot", term=lease.term, since=now)
 
 
 def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
@@ -45,21 +65,24 @@ def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
     events.queue_changed()
 
 
-def admit_users(lease: Lease, users: Collection[int], now: datetime) -> set[int]:
-    """Give slots to users who wait; a user who has nothing unfinished any more leaves the queue instead. The users admitted."""
+def admit_users(lease: Lease, users: Collection[int], queues: Collection[str], now: datetime) -> set[int]:
+    """Give slots to users who wait; the users admitted.
+
+    Who has nothing unfinished any more leaves the queue instead, and whose work can not run any more goes on waiting.
+    """
     locked = lock_users(users)
     waiting = [locked[key] for key in users if key in locked and locked[key].waiting_since is not None]
-    admitted = {user.pk for user in waiting if has_work(user.pk)}
-    UserSlot.objects.bulk_create((UserSlot(user_id=user, since=now, term=lease.term) for user in sorted(admitted)), ignore_conflicts=True)
-    record(_leaves_queue(user, lease, now, is_admitted=user.pk in admitted) for user in waiting)
-    User.objects.filter(pk__in=list(users)).update(waiting_since=None)
-    if users:
+    admitted = [user for user in waiting if can_run(user.pk, queues)]
+    gone = [user for user in waiting if user not in admitted and not has_work(user.pk)]
+    keys = sorted(user.pk for user in admitted)
+    UserSlot.objects.bulk_create((UserSlot(user_id=key, since=now, term=lease.term) for key in keys), ignore_conflicts=True)
+    record(_admitted(user, lease, now) for user in admitted)
+    record(user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term) for user in gone)
+    User.objects.filter(pk__in=[user.pk for user in (*admitted, *gone)]).update(waiting_since=None)
+    if admitted or gone:
         events.queue_changed()
-    return admitted
+    return set(keys)
 
 
-def _leaves_queue(user: User, lease: Lease, now: datetime, *, is_admitted: bool) -> Event:
-    if not is_admitted:
-        return user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term)
-    told: dict[str, Any] = {"since": now, "waited_since": user.waiting_since}
-    return user_event("user.admitted", user.pk, reason="longest waiting", term=lease.term, **told)
+def _admitted(user: User, lease: Lease, now: datetime) -> Event:
+    return user_event("user.admitted", user.pk, reason="longest waiting", term=lease.term, since=now, waited_since=user.waiting_since)

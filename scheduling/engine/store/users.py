@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from scheduling.engine.store.log import record, user_event
 from scheduling.engine.store.words import UNFINISHED
-from scheduling.models import Event, Job, User, UserSlot, Workflow
+from scheduling.models import Dependency, Event, Job, SchedulerLease, User, UserSlot, Workflow
+from scheduling.states import cpu_alone
 
 
 def lock_users(keys: Iterable[int]) -> dict[int, User]:
@@ -19,7 +20,7 @@ def lock_users(keys: Iterable[int]) -> dict[int, User]:
 
 
 def has_work(user_key: int) -> bool:
-    """Whether the user has a PENDING or RUNNING job in a workflow that is not paused."""
+    """Whether the user has a PENDING or RUNNING job in a workflow that is not paused: then the user wants a slot."""
     return work_of(user_key).exists()
 
 
@@ -31,6 +32,45 @@ def work_of(owner: Any) -> QuerySet[Job]:
     return Job.objects.filter(~in_paused_workflow(), owner_id=owner, lane__gt="", state__in=UNFINISHED)
 
 
+def can_run(user_key: int, queues: Collection[str]) -> bool:
+    """Whether any of that work could run now if there were room: then the user may have a slot. `queues`: Limits.expected."""
+    return runnable_of(user_key, queues).exists()
+
+
+def runnable_of(owner: Any, queues: Collection[str]) -> QuerySet[Job]:
+    """Those of `work_of` that are of one of these queues and wait for no other job, neither in their lane nor as a dependency.
+
+    While anything is unfinished, something waits for no other job (services.workflows lets no circle in); so none of these means
+    that all that is left is paused, needs a queue that nobody serves, or waits for such jobs.
+    """
+    ahead = Job.objects.filter(owner_id=OuterRef("owner_id"), lane=OuterRef("lane"), state__in=UNFINISHED, pk__lt=OuterRef("pk"))
+    needs = Dependency.objects.filter(job=OuterRef("pk"), needs__state__in=UNFINISHED)
+    return work_of(owner).filter(~Exists(ahead), ~Exists(needs), queue__in=sorted(queues))
+
+
+def one_of(rows: QuerySet[Any]) -> Subquery:
+    """The key of one of these rows, null when there is none: a value and not EXISTS, for which PostgreSQL may read those of all users."""
+    return Subquery(rows.order_by().values("pk")[:1])
+
+
+def expected_queues() -> list[str]:
+    """Queues for whose work slots are given, as the leader last said."""
+    return SchedulerLease.objects.values_list("expected_queues", flat=True).first() or cpu_alone()
+
+
+def in_line(queues: Collection[str]) -> QuerySet[User]:
+    """Users who wait for a slot and have work that can run, the longest waiting first; who has none is passed over meanwhile."""
+    waiting = User.objects.filter(waiting_since__isnull=False).alias(runnable=one_of(runnable_of(OuterRef("pk"), queues)))
+    return waiting.filter(runnable__isnull=False).order_by("waiting_since", "pk")
+
+
+def first_in_line(queues: Collection[str], at_most: int) -> list[User]:
+    """The first of them. The leader looks often, and mostly nobody waits: then the long question is not even written."""
+    if not User.objects.filter(waiting_since__isnull=False).exists():
+        return []
+    return list(in_line(queues)[:at_most])
+
+
 def in_paused_workflow() -> Exists:
     """Whether the workflow of a job is paused: a look into a short index rather than a join with all workflows."""
     return Exists(Workflow.objects.filter(pk=OuterRef("workflow_id"), paused=True))
@@ -39,7 +79,8 @@ def in_paused_workflow() -> Exists:
 def refresh_waiting(user: User, now: datetime, *, actor: str) -> bool:
     """Bring `waiting_since` of a locked user in line with the facts; True when it changed.
 
-    Set when the user has work, no slot, and is not waiting yet; cleared when there is no work (all ended or paused). It is never moved.
+    Set when the user has work, no slot, and is not waiting yet; cleared when there is no work (all ended or paused). It is never
+    moved, also not while none of the work can run: that is the leader's to know.
     """
     since = user.waiting_since
     if not has_work(user.pk):

@@ -66,7 +66,7 @@ def _insert_dependencies(jobs: Sequence[Job], depends_on: Mapping[str, Sequence[
 
 
 def _submitted(job: Job, workflow: Workflow, actor: str, needs: Sequence[str]) -> Event:
-    told: dict[str, Any] = {"order": job.pk, "tiles_total": job.tiles_total, "depends_on": list(needs)}
+    told: dict[str, Any] = {"order": job.pk, "tiles_total": job.tiles_total, "depends_on": list(needs), "queue": job.queue}
     return job_event("job.submitted", job, workflow.uuid, actor=actor, **told)
 
 

@@ -95,7 +95,7 @@ def test_staff_see_all_names(house: list[User]) -> None:
 
 
 def test_the_queue_costs_the_same_however_long_it_is(house: list[User], django_assert_max_num_queries: Any) -> None:
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         queue.queue_body(house[0])
 
 

@@ -218,9 +218,9 @@ def test_statements_do_not_grow_with_jobs_users_and_workflows(leader: Leader, dj
     stefanie = new_user("stefanie", is_staff=True)
     for n in range(6):
         submit(new_user(f"user{n}"), *[f"j{k} b{k % 5}" for k in range(30)])
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         body(Workflow.objects.order_by("id")[0])
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         rows = selectors.workflow_rows(list(selectors.workflow_query(user=stefanie)))
     assert sorted(row["queue_position"] for row in rows) == [1, 2, 3, 4, 5, 6]
 

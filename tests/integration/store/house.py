@@ -58,11 +58,11 @@ class House:
         self.pool = Pool(data_dir, self.inbox)
         self.loop = self.new_leader("first/1/1.0")
 
-    def new_leader(self, holder: str, tick_s: float = 0.0) -> SchedulerLoop:
+    def new_leader(self, holder: str, tick_s: float = 0.0, **changes: float) -> SchedulerLoop:
         """A leader that has taken over."""
         self.lease: Lease = lead(holder).lease
         # Every step is a tick, and what nobody names is lost at once: the tests wait for nothing.
-        times = {"tick_s": tick_s, "shares_to_database_s": 0.0, "lost_after_s": 0.0, "tile_backoff_s": (0.0,)}
+        times = {"tick_s": tick_s, "shares_to_database_s": 0.0, "lost_after_s": 0.0, "tile_backoff_s": (0.0,), **changes}
         config = EngineConfig(data_dir=self.data_dir, max_workers=4, max_concurrent_users=3, **times)  # type: ignore[arg-type]
         self.loop = SchedulerLoop(config=config, lease=self.lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()

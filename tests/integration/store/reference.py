@@ -20,6 +20,7 @@ class JobFact:
     branch: str
     lane: str
     needs: frozenset[int] = frozenset()
+    queue: str = "cpu"
     state: str = P
     attempt: int = 1
     epoch: int = 0
@@ -49,6 +50,9 @@ class Reference:
     slots: set[int] = field(default_factory=set)
     #: Users who wait for a slot, the longest waiting first.
     queue: list[int] = field(default_factory=list)
+    #: Queues that workers serve, and those for whose work slots are given.
+    served: frozenset[str] = frozenset({"cpu"})
+    expected: frozenset[str] = frozenset({"cpu"})
     last_epoch: int = 0
 
     # -- facts
@@ -65,6 +69,16 @@ class Reference:
         """Unfinished work that is not paused."""
         return any(job.user == user and not self.flows[job.flow].paused for job in self.in_state(P, R))
 
+    def can_run(self, user: int) -> bool:
+        """Some unfinished job of an expected queue is not paused and waits for no other."""
+        return any(job.user == user and job.queue in self.expected and self.is_free(job) for job in self.in_state(P, R))
+
+    def is_free(self, job: JobFact) -> bool:
+        """The first unfinished job of its lane, not held back by a pause or by another job."""
+        if self.flows[job.flow].paused or any(self.jobs[need].state in UNFINISHED for need in job.needs):
+            return False
+        return min(other.key for other in self.in_state(P, R) if other.lane == job.lane) == job.key
+
     def status(self, flow: int) -> str:
         """As the workflow's jobs say."""
         states = {job.state for job in self.jobs_of(flow)}
@@ -73,11 +87,9 @@ class Reference:
         return F if F in states else C if C in states else S
 
     def is_head(self, job: JobFact) -> bool:
-        """First of what waits in a lane that runs nothing, and not held back by a pause or by another job."""
-        if job.state != P or self.flows[job.flow].paused or any(self.jobs[need].state in UNFINISHED for need in job.needs):
-            return False
-        lane = [other for other in self.in_state(P, R) if other.lane == job.lane]
-        return min(lane, key=lambda other: other.key) is job and all(other.state == P for other in lane)
+        """First of what waits in a lane that runs nothing, not held back by anything, and there is a worker for it."""
+        is_idle = all(other.lane != job.lane for other in self.in_state(R))
+        return job.state == P and job.queue in self.served and is_idle and self.is_free(job)
 
     def is_hopeless(self, job: JobFact) -> bool:
         """A job that it needs has ended without success."""
@@ -148,13 +160,18 @@ class Reference:
         lost = self.slots - slots
         for user in lost:
             is_at_work = any(job.user == user for job in self.in_state(R))
-            assert not self.has_work(user) or (has_tenure and user in queue and not is_at_work), f"user {user} lost the slot for nothing"
+            assert not is_at_work, f"user {user} lost the slot with a job running"
+            assert has_tenure or not self.can_run(user), f"user {user} lost the slot for nothing"
+            assert (user in queue) == self.has_work(user), f"user {user} lost the slot and the work is forgotten, or there is none"
         given = slots - self.slots
-        served = [user for user in self.queue if user not in queue]
-        assert given <= set(served), "a slot was given to one who did not wait"
-        assert served == self.queue[: len(served)], "somebody was passed over"
-        assert all(user in given or not self.has_work(user) for user in served), "somebody with work fell out of the queue"
-        assert queue == [*self.queue[len(served) :], *(user for user in queue if user in lost)], "the queue's order has changed"
+        left = [user for user in self.queue if user not in queue]
+        assert given <= set(left), "a slot was given to one who did not wait"
+        assert all(user in given or not self.has_work(user) for user in left), "somebody with work fell out of the queue"
+        able = [user for user in self.queue if self.can_run(user)]
+        assert given == set(able[: len(given)]), "somebody was passed over, or admitted with nothing that can run"
+        assert queue == [*(user for user in self.queue if user not in left), *(user for user in queue if user in lost)], (
+            "the order has changed"
+        )
         self.slots, self.queue = set(slots), list(queue)
 
     def start(self, started: dict[int, int], cancelled: Collection[int]) -> None:
@@ -189,9 +206,10 @@ class Reference:
         """When nothing more is decided, nothing more could have been."""
         at_work = {job.user for job in self.in_state(R)}
         # With a tenure of no time, whoever runs something while others wait is on the way out and starts nothing more.
-        leaving = at_work if has_tenure and self.queue else set()
+        able = [user for user in self.queue if self.can_run(user)]
+        leaving = at_work if has_tenure and able else set()
         if len(self.in_state(R)) < self.max_workers:
             idle = [job.key for job in self.in_state(P) if job.user in self.slots - leaving and self.is_head(job)]
             assert not idle, f"jobs {idle} could run"
-        assert all(self.has_work(user) or user in at_work for user in self.slots), "a slot is held for nothing"
-        assert len(self.slots) == min(self.max_users, self.max_workers) or not self.queue, "a slot is free and somebody waits"
+        assert all(self.can_run(user) or user in at_work for user in self.slots), "a slot is held for nothing"
+        assert len(self.slots) == min(self.max_users, self.max_workers) or not able, "a slot is free and somebody waits"

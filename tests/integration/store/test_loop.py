@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scheduling.engine.lease import Deposed
+from scheduling.engine.pool import PoolUnavailable
+from scheduling.engine.presence import Heartbeat
+from scheduling.engine.store.users import expected_queues
 from scheduling.jobtypes.simulated import ORIGINAL_CELLS
 from scheduling.models import Event, Job, VirtualTime
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_retry
 from tests.integration.store.house import House
 from tests.integration.working import job_of, new_user, states, status, submit
+from tests.support.inline_pool import InlinePool
 from tests.support.redis_server import RedisServer
 
 # The loop closes connections that are old, as a process of its own does.
@@ -183,3 +188,36 @@ def test_what_a_user_has_had_is_known_to_the_next_leader(house: House) -> None:
     submit(workflow.owner, "k1")
     house.finish()
     assert VirtualTime.objects.get().seconds > seconds
+
+
+def served(house: House, monkeypatch: pytest.MonkeyPatch, *queues: str) -> None:
+    """A worker for each of these queues is seen from now on; without any, Redis is away."""
+    (cpu,) = InlinePool(house.pool.settings).workers()
+
+    def workers() -> list[Heartbeat]:
+        if not queues:
+            raise PoolUnavailable("Redis is away")
+        return [replace(cpu, name=queue, queues=(queue,)) for queue in queues]
+
+    monkeypatch.setattr(house.pool, "workers", workers)
+    house.step()
+
+
+def test_queues_are_expected_over_short_absences_of_workers_leaders_and_redis(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ["cpu", "gpu"]
+    assert expected_queues() == ["cpu"]
+    served(house, monkeypatch, "cpu", "gpu")
+    assert expected_queues() == both
+    served(house, monkeypatch, "cpu")
+    assert expected_queues() == both
+    house.new_leader("second/1/1.0")
+    house.step()
+    assert expected_queues() == both
+    house.new_leader("third/1/1.0", queue_patience_s=0.0)
+    served(house, monkeypatch)
+    assert expected_queues() == both, "where nobody is seen, nobody can say which are gone"
+    served(house, monkeypatch, "cpu")
+    assert expected_queues() == ["cpu"]
+    assert [event.data["queues"] for event in Event.objects.filter(type__startswith="leader.").order_by("id")] == [
+        ["cpu"], both, both, both, ["cpu"]
+    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -26,6 +26,9 @@ from tests.integration.working import lead
 pytestmark = pytest.mark.django_db
 
 USERS = ("alice", "bob", "carol")
+CPU_JOB = JobRequest(job_id="", branch="", job_type="SEGMENT_CELLS")
+GPU_JOB = JobRequest(job_id="", branch="", job_type="INSTANSEG_WSI", requires="gpu")
+QUEUES = frozenset({"cpu", "gpu"})
 #: Passes until nothing more is decided; with a tenure of no time at all, users may hand a slot to and fro.
 MOST_PASSES = 15
 
@@ -47,7 +50,8 @@ def requests(draw: st.DrawFn) -> WorkflowRequest:
     for n in range(draw(st.integers(1, 4))):
         needs = draw(st.lists(st.sampled_from([job.job_id for job in jobs]), unique=True, max_size=2)) if jobs else []
         branch = draw(st.sampled_from("abc"))
-        jobs.append(JobRequest(job_id=f"j{n}", branch=branch, job_type="SEGMENT_CELLS", depends_on=tuple(needs)))
+        kind = draw(st.sampled_from([CPU_JOB, CPU_JOB, GPU_JOB]))
+        jobs.append(replace(kind, job_id=f"j{n}", branch=branch, depends_on=tuple(needs)))
     scope, rule_ = draw(st.sampled_from(["workflow", "user"])), draw(st.sampled_from(["continue", "stop"]))
     return WorkflowRequest(jobs=tuple(jobs), branch_scope=scope, on_failure=rule_)
 
@@ -90,7 +94,8 @@ class StoreMachine(RuleBasedStateMachine):
         for job in request.jobs:
             needs = frozenset(keys[need] for need in job.depends_on)
             lane = f"{owner}/{job.branch}"
-            fact = JobFact(key=keys[job.job_id], user=user.pk, flow=flow.pk, branch=job.branch, lane=lane, needs=needs)
+            key, queue = keys[job.job_id], job.requires
+            fact = JobFact(key=key, user=user.pk, flow=flow.pk, branch=job.branch, lane=lane, needs=needs, queue=queue)
             self.model.jobs[fact.key] = fact
         self.model.queue_up(user.pk)
 
@@ -169,6 +174,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.start({key: epoch for key, epoch in claimed.items() if key not in strays}, gone)
         self.model.last_epoch = max([self.model.last_epoch, *claimed.values()])
 
+    @rule(served=st.sets(st.sampled_from(sorted(QUEUES))), patient=st.booleans())
+    def workers_come_and_go(self, served: set[str], patient: bool) -> None:
+        """Slots are given for the work of those that are there, and of those that went a short while ago."""
+        expected = served | self.model.expected if patient or not served else served
+        self._have_workers(frozenset(served), frozenset(expected))
+
+    def _have_workers(self, served: frozenset[str], expected: frozenset[str]) -> None:
+        self.model.served, self.model.expected = served, expected
+        self.limits = replace(self.limits, queues=served, expected=expected)
+
     @rule()
     def look(self) -> None:
         self._pass()
@@ -243,12 +258,13 @@ class StoreMachine(RuleBasedStateMachine):
     # -- and in the end
 
     def everything_ends(self) -> None:
-        """Nothing waits for ever: with every workflow resumed and every claim ended, all jobs end."""
+        """Nothing waits for ever: with every workflow resumed, workers for all queues and every claim ended, all jobs end."""
         if not hasattr(self, "model"):
             return
         for key, flow in self.model.flows.items():
             if flow.paused:
                 self._same(self.model.pause(key, paused=False), services.workflow_resume, workflow=Workflow.objects.get(pk=key))
+        self._have_workers(QUEUES, QUEUES)
         for _ in range(3 * len(self.model.jobs) + MOST_PASSES):
             self._pass(*[end_of(key, epoch, S) for key, epoch in self.me.held.items()])
         assert not self.model.in_state(P, R), "some jobs wait for ever"

@@ -48,6 +48,12 @@ def a_job_overtakes_a_paused_one_of_another_workflow() -> Story:
     return ended(story, first["a"])
 
 
+@broken("queue-is-served")
+def a_job_starts_without_a_worker_for_it() -> Story:
+    story, flow = told("a x", "gpu y")
+    return ended(story, flow["gpu"], flow["a"])
+
+
 @broken("at-most-max-workers")
 def more_jobs_run_than_places() -> Story:
     story, flow = told("a x", "b y", max_workers=1)
@@ -87,6 +93,28 @@ def the_later_user_is_admitted_first() -> Story:
 
 
 @broken("fifo-of-admission")
+def a_user_is_passed_over_although_the_worker_is_back() -> Story:
+    story = Story()
+    flows = [story.submit(1, "gpu x", "b x"), story.submit(2, "a x")]
+    story.expect("cpu", "gpu")
+    story.wait(2.0)
+    story.admit(2)
+    story.admit(1)
+    return ended(story, flows[0]["gpu"], flows[0]["b"], flows[1]["a"])
+
+
+@broken("fifo-of-admission")
+def a_user_is_passed_over_who_has_something_else_that_can_run() -> Story:
+    story = Story()
+    flows = [story.submit(1, "gpu x"), story.submit(2, "a x"), story.submit(1, "a x")]
+    story.wait(2.0)
+    story.admit(2)
+    story.admit(1)
+    story.expect("cpu", "gpu")
+    return ended(story, *(flow.jobs[0] for flow in flows))
+
+
+@broken("fifo-of-admission")
 def the_log_forgets_since_when_a_user_waited() -> Story:
     story, flow = told()
     return alter(ended(story, flow["a"]), "user.admitted", data={"waited_since": "2026-01-01T00:00:00+00:00"})
@@ -117,6 +145,13 @@ def a_user_without_work_is_admitted() -> Story:
     return ended(story)
 
 
+@broken("work-to-wait-for")
+def a_user_is_admitted_whose_work_waits_behind_what_cannot_run() -> Story:
+    story, flow = told("gpu x", "b x", "c y gpu")
+    story.expect("cpu", "gpu")
+    return ended(story, *flow.jobs)
+
+
 @broken("left-with-nothing")
 def a_user_with_work_leaves_the_queue() -> Story:
     story = Story()
@@ -135,6 +170,31 @@ def a_slot_is_given_up_too_early() -> Story:
     story.refresh(1)
     story.admit(1)
     return ended(story, flow["b"])
+
+
+@broken("slot-kept-while-needed")
+def a_slot_is_given_up_for_one_job_without_workers_although_another_can_run() -> Story:
+    story, flow = told("gpu x", "b y")
+    story.release_stuck(1)
+    story.admit(1)
+    story.start(flow["b"])
+    story.finish(flow["b"])
+    story.expect("cpu", "gpu")
+    return ended(story, flow["gpu"])
+
+
+@broken("queues-as-told")
+def queues_change_to_what_they_were() -> Story:
+    story, flow = told()
+    story.expect("cpu")
+    return ended(story, flow["a"])
+
+
+@broken("queues-as-told")
+def a_leader_begins_with_other_queues() -> Story:
+    story, flow = told()
+    story.elect(queues=["cpu", "gpu"])
+    return ended(story, flow["a"])
 
 
 @broken("slot-kept-while-running")

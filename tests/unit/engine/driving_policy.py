@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scheduling.engine.policy import Decisions, Head, Limits, Running, Slot, Snapshot, Waiting, decide
 from scheduling.states import FINISHED_WORKFLOW, UNFINISHED, JobState
@@ -10,10 +11,21 @@ from tests.unit.engine.making import CPU
 from tests.unit.engine.story import C, F, S, Story, ToldJob
 
 #: Jobs of a workflow, as `Story.submit` reads them.
-SHAPES: Sequence[tuple[str, ...]] = (("a x",), ("a x", "b x", "c y"), ("a x", "b y a", "c x"), ("a x", "b y", "c z"))
+SHAPES: Sequence[tuple[str, ...]] = (
+    ("a x",),
+    ("a x", "b x", "c y"),
+    ("a x", "b y a", "c x"),
+    ("a x", "b y", "c z"),
+    ("gpu x",),
+    ("a x", "gpu x", "c x"),
+    ("gpu x", "b y gpu"),
+    ("gpu1 x", "b y", "gpu2 z"),
+)
 SCOPES = ("workflow", "user")
 #: What may happen, each with a number that says to whom.
-MOVES = ("submit", "end", "fail", "back", "cancel", "retry", "pause", "resume", "leader", "time")
+MOVES = ("submit", "end", "fail", "back", "cancel", "retry", "pause", "resume", "leader", "time", "workers")
+#: Queues that workers serve.
+SERVED = (frozenset({"cpu"}), frozenset({"cpu", "gpu"}), frozenset({"gpu"}), frozenset[str]())
 
 
 class Crowd:
@@ -32,7 +44,9 @@ class Crowd:
     def move(self, kind: str, number: int) -> None:
         """Let something happen, then let the leader look until nothing more is decided."""
         if kind == "submit":
-            self.story.submit(number % 4 + 1, *SHAPES[number // 4 % 4], scope=SCOPES[number // 16 % 2])
+            self.story.submit(number % 4 + 1, *SHAPES[number // 4 % 8], scope=SCOPES[number // 32 % 2])
+        elif kind == "workers":
+            self.have_workers(SERVED[number % 4], is_patient=number // 4 % 2 == 0)
         elif kind == "leader":
             self._change_leader()
         elif kind == "time":
@@ -40,6 +54,13 @@ class Crowd:
         else:
             self._to_one(kind, number)
         self.settle()
+
+    def have_workers(self, served: frozenset[str], *, is_patient: bool) -> None:
+        """Slots are given for the work of those that are there, and of those that went a short while ago."""
+        expected = served | self.limits.expected if is_patient or not served else served
+        if expected != self.limits.expected:
+            self.story.expect(*expected)
+        self.limits = replace(self.limits, queues=served, expected=expected)
 
     def settle(self) -> None:
         """Pass until nothing more is decided."""
@@ -51,6 +72,7 @@ class Crowd:
         for flow in self.story.flows:
             if flow.is_paused and flow.status not in FINISHED_WORKFLOW:
                 self.story.pause(flow, paused=False)
+        self.have_workers(SERVED[1], is_patient=True)
         self.settle()
         while any(job.state in UNFINISHED for job in self.story.jobs()):
             self.move("end", 0)
@@ -113,7 +135,10 @@ class Crowd:
 
     def _slots(self, decisions: Decisions) -> None:
         for user in decisions.release:
-            self.story.release(user)
+            if self.story.open_jobs(user):
+                self.story.release_stuck(user)
+            else:
+                self.story.release(user)
         for user in decisions.requeue:
             self.story.requeue(user)
         for user in decisions.admit:
@@ -130,8 +155,8 @@ class Crowd:
         story = self.story
         running = [job for job in story.jobs() if job.state is JobState.RUNNING]
         return Snapshot(
-            slots=tuple(Slot(user=user, since=since, has_unfinished=bool(story.open_jobs(user))) for user, since in story.slots.items()),
-            waiting=tuple(Waiting(user=user, since=since) for user, since in story.queue.items()),
+            slots=tuple(Slot(user=user, since=since, can_run=self._can_run(user)) for user, since in story.slots.items()),
+            waiting=tuple(Waiting(user=user, since=since) for user, since in story.queue.items() if self._can_run(user)),
             running=tuple(
                 Running(
                     job=job.order,
@@ -139,12 +164,24 @@ class Crowd:
                     lane=job.lane,
                     epoch=job.epoch,
                     is_paused=job.flow.is_paused,
+                    queue=job.queue,
                     is_yielding=job.order in self.yielding,
                 )
                 for job in running
             ),
             heads=tuple(self._heads({job.lane for job in running})),
         )
+
+    def _can_run(self, user: int) -> bool:
+        """Something of the user is first in its lane, needs nothing unfinished, is not paused, and of an expected queue."""
+        seen: set[str] = set()
+        for job in self.story.jobs():
+            if job.flow.user == user and job.state in UNFINISHED and job.lane not in seen:
+                seen.add(job.lane)
+                is_blocked = any(job.flow[name].state in UNFINISHED for name in job.needs)
+                if not (job.flow.is_paused or is_blocked) and job.queue in self.limits.expected:
+                    return True
+        return False
 
     def _heads(self, busy: set[str]) -> list[Head]:
         heads = []
@@ -155,5 +192,5 @@ class Crowd:
             is_later = job.not_before is not None and job.not_before > self.story.now
             is_blocked = any(job.flow[name].state in UNFINISHED for name in job.needs)
             if not (job.flow.is_paused or is_later or is_blocked):
-                heads.append(Head(job=job.order, user=job.flow.user, lane=job.lane, queue="cpu"))
+                heads.append(Head(job=job.order, user=job.flow.user, lane=job.lane, queue=job.queue))
         return heads

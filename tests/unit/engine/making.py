@@ -20,9 +20,9 @@ NOW = BEGAN + timedelta(hours=1)
 CPU = frozenset({"cpu"})
 
 
-def slot(user: int, *, has_unfinished: bool = True, held_s: float = 3600.0) -> Slot:
+def slot(user: int, *, can_run: bool = True, held_s: float = 3600.0) -> Slot:
     """An active user, since so many seconds before NOW."""
-    return Slot(user=user, since=NOW - timedelta(seconds=held_s), has_unfinished=has_unfinished)
+    return Slot(user=user, since=NOW - timedelta(seconds=held_s), can_run=can_run)
 
 
 def waiting(user: int, at_s: float = 0.0) -> Waiting:
@@ -40,9 +40,12 @@ def head(job: int, user: int, lane: str | None = None, queue: str = "cpu") -> He
     return Head(job=job, user=user, lane=lane or f"lane-of-{job}", queue=queue)
 
 
-def limits(workers: int = 4, users: int = 3, queues: frozenset[str] = CPU, slot_max_s: float = 0.0) -> Limits:
-    """What may be used."""
-    return Limits(max_workers=workers, max_active_users=users, queues=queues, slot_max_s=slot_max_s)
+def limits(
+    workers: int = 4, users: int = 3, queues: frozenset[str] = CPU, slot_max_s: float = 0.0, expected: frozenset[str] | None = None
+) -> Limits:
+    """What may be used; slots are given for the work of the queues that are served, unless stated."""
+    given = CPU | queues if expected is None else expected
+    return Limits(max_workers=workers, max_active_users=users, queues=queues, expected=given, slot_max_s=slot_max_s)
 
 
 def config(**changes: Any) -> EngineConfig:

@@ -44,6 +44,7 @@ class ToldJob:
     order: int
     flow: ToldFlow
     needs: tuple[str, ...]
+    queue: str = "cpu"
     total: int = 4
     state: JobState = JobState.PENDING
     attempt: int = 1
@@ -63,7 +64,7 @@ class Story:
         self.flows: list[ToldFlow] = []
         self.slots: dict[int, datetime] = {}
         self.queue: dict[int, datetime] = {}
-        self.limits = {"max_workers": 4, "max_active_users": 3, "slot_max_s": 0.0, **limits}
+        self.limits = {"max_workers": 4, "max_active_users": 3, "slot_max_s": 0.0, "queues": ["cpu"], **limits}
         self.elect()
 
     def write(self, kind: str, **fields: Any) -> LogEvent:
@@ -97,6 +98,19 @@ class Story:
         """The user's slot is over."""
         self.slots.pop(user, None)
         self.write("user.released", user=user, term=self.term, reason="no work that is not paused")
+
+    def release_stuck(self, user: int) -> None:
+        """The user's slot is over, and the user waits again: there is work, and none of it can run."""
+        self.slots.pop(user, None)
+        self.write("user.released", user=user, term=self.term, reason="no work that can run", data={"unserved": ["gpu"]})
+        self.queue[user] = self.now
+        self.write("user.waiting", user=user, term=self.term, data={"since": self.now.isoformat()})
+
+    def expect(self, *queues: str) -> None:
+        """From now on slots are given for the work of these queues."""
+        self.wait()
+        self.limits["queues"] = sorted(queues)
+        self.write("leader.queues", term=self.term, data={"queues": sorted(queues)})
 
     def requeue(self, user: int) -> None:
         """The user's tenure is over."""
@@ -142,7 +156,7 @@ class Story:
     # -- the web process
 
     def submit(self, user: int, *jobs: str, scope: str = "workflow", **data: Any) -> ToldFlow:
-        """A workflow of jobs "<job_id> <branch> <needed job_id> …"."""
+        """A workflow of jobs "<job_id> <branch> <needed job_id> …"; a job_id that begins with "gpu" needs that queue."""
         self.wait()
         self._flows += 1
         flow = ToldFlow(str(UUID(int=self._flows)), user)
@@ -153,9 +167,11 @@ class Story:
             name, branch, *needs = text.split()
             self._order += 1
             owner = f"u{user}" if scope == "user" else f"w{self._flows}"
-            job = ToldJob(str(UUID(int=self._order << 64)), name, branch, f"{owner}/{branch}", self._order, flow, tuple(needs))
+            queue = "gpu" if name.startswith("gpu") else "cpu"
+            job = ToldJob(str(UUID(int=self._order << 64)), name, branch, f"{owner}/{branch}", self._order, flow, tuple(needs), queue)
             flow.jobs.append(job)
-            self.tell("job.submitted", job, {"order": job.order, "tiles_total": job.total, "depends_on": list(needs)})
+            told = {"order": job.order, "tiles_total": job.total, "depends_on": list(needs), "queue": queue}
+            self.tell("job.submitted", job, told)
         self.refresh(user)
         return flow
 

@@ -55,8 +55,26 @@ def long_story() -> Story:
     ended(story, other["a"])
     idle = story.submit(3, "a x")
     story.cancel(idle["a"])
+    without_device(story)
     story.write("workflow.deleted", user=2, workflow=other.uuid)
     return story
+
+
+def without_device(story: Story) -> None:
+    """A user whose next job needs a gpu gives the slot up when no worker has one, is passed over, and goes on when one is back."""
+    story.expect("cpu", "gpu")
+    flow = story.submit(4, "a x", "gpu x", "c x")
+    story.admit(4)
+    story.start(flow["a"])
+    story.finish(flow["a"])
+    story.expect("cpu")
+    story.release_stuck(4)
+    later = story.submit(5, "a x")
+    story.admit(5)
+    ended(story, later["a"])
+    story.expect("cpu", "gpu")
+    story.admit(4)
+    ended(story, flow["gpu"], flow["c"])
 
 
 @pytest.mark.parametrize(("rule", "name", "tell"), BROKEN, ids=[name for _, name, _ in BROKEN])
@@ -80,6 +98,28 @@ def test_an_unfinished_log_is_right_unless_everything_must_be_finished() -> None
     story.start(flow["a"])
     assert check(story.events, finished=False) == []
     assert {violation.job for violation in check(story.events)} == {flow["a"].uuid, flow["b"].uuid}
+
+
+def test_a_slot_that_is_kept_for_work_without_workers_is_found() -> None:
+    story, flow = told("gpu x", "b x", "c y", queues=["cpu", "gpu"])
+    story.start(flow["c"])
+    story.expect("cpu")
+    story.finish(flow["c"])
+    story.elect()
+    assert check(story.events, finished=False) == [], "the leader may not have looked yet"
+    story.wait(60.0)
+    story.elect()
+    assert rules_of(check(story.events, finished=False)) == {"slot-given-up"}
+    story.release_stuck(1)
+    assert check(story.events, finished=False) == []
+
+
+def test_a_log_from_before_queues_were_told_is_right() -> None:
+    events = [event for event in long_story().events if event.user not in {4, 5} and event.type != "leader.queues"]
+    told_less = [
+        replace(event, data={key: value for key, value in event.data.items() if key not in {"queue", "queues"}}) for event in events
+    ]
+    assert [str(violation) for violation in check(told_less)] == []
 
 
 def test_every_suffix_of_a_right_log_is_right_when_its_beginning_is_taken_at_face_value() -> None:

@@ -16,8 +16,8 @@ limits = st.fixed_dictionaries(
     {"max_workers": st.integers(1, 4), "max_active_users": st.integers(1, 3), "slot_max_s": st.sampled_from([0.0, 20.0])}
 )
 #: Types whose loss nothing in the log contradicts: a clean farewell, a deletion, a request that came too late to count,
-#: and a pause that changed nothing before the workflow ended.
-SILENT = {"leader.resigned", "workflow.deleted", "job.cancel_requested", "workflow.paused", "workflow.resumed"}
+#: a pause that changed nothing before the workflow ended, and queues that nothing was decided by before they changed again.
+SILENT = {"leader.queues", "leader.resigned", "workflow.deleted", "job.cancel_requested", "workflow.paused", "workflow.resumed"}
 
 
 def log_of(happened: list[tuple[str, int]], limited: dict[str, float]) -> list[LogEvent]:

@@ -18,9 +18,7 @@ def test_nothing_is_decided_when_there_is_nothing() -> None:
 
 
 def test_a_user_without_unfinished_work_gives_the_slot_up_and_the_first_in_the_queue_gets_it() -> None:
-    facts = Snapshot(
-        slots=(slot(1, has_unfinished=False), slot(2)), waiting=(waiting(3, 5), waiting(4, 6)), heads=(head(30, 3), head(40, 4))
-    )
+    facts = Snapshot(slots=(slot(1, can_run=False), slot(2)), waiting=(waiting(3, 5), waiting(4, 6)), heads=(head(30, 3), head(40, 4)))
     decisions = decide(facts, limits(users=2), NOW)
     assert (decisions.release, decisions.admit) == ((1,), (3,))
     assert claims(decisions) == [30]
@@ -95,9 +93,7 @@ def test_more_slots_than_the_limit_admit_nobody_and_take_nothing_away() -> None:
         pytest.param(
             Snapshot(slots=(slot(1),), waiting=(waiting(2),), heads=(head(1, 2),)), 4, [1], id="a user admitted now starts in the same pass"
         ),
-        pytest.param(
-            Snapshot(slots=(slot(1, has_unfinished=False),), heads=(head(1, 1),)), 4, [], id="a slot given up starts nothing any more"
-        ),
+        pytest.param(Snapshot(slots=(slot(1, can_run=False),), heads=(head(1, 1),)), 4, [], id="a slot given up starts nothing any more"),
     ],
 )
 def test_free_places_are_given_out(facts: Snapshot, workers: int, claimed: list[int]) -> None:

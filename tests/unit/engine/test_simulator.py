@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from scheduling.engine.checker.checker import Checker
 from scheduling.engine.policy import FairClock
 from scheduling.engine.record import LogEvent
+from scheduling.engine.simulator.books import BEGAN
 from scheduling.engine.simulator.figures import Figures, jain, least_makespan_s, quantile
 from scheduling.engine.simulator.lab import Lab, simulate
 from scheduling.engine.simulator.scenario import JobPlan, Scenario, Submission
@@ -70,6 +74,18 @@ def test_a_colleague_of_a_greedy_user_gets_the_first_tile_within_a_second() -> N
     assert max(firsts.values()) < 1.0
 
 
+def test_work_without_workers_holds_a_slot_for_a_minute_and_goes_on_in_order_when_they_are_back() -> None:
+    _, lab, log = run(make("device", 1))
+    told = [(event.at - BEGAN, event.type.removeprefix("user."), event.user) for event in log if event.user in {1, 2}]
+    moves = [(round(at.total_seconds()), kind, user) for at, kind, user in told if kind in {"admitted", "released"}]
+    gone = moves[2][0]
+    assert moves[:4] == [(0, "admitted", 2), (0, "admitted", 1), (gone, "released", 2), (gone, "released", 1)]
+    assert 80 < gone < 90, "away from 20 s on, unheard of after 25 s, given up a minute later"
+    assert moves[4][:2] == (200, "admitted")
+    assert any(event.type == "user.admitted" and event.user in {3, 4, 5} and event.at - BEGAN == timedelta(seconds=gone) for event in log)
+    assert min(job.begun_s or 0.0 for job in lab.books.jobs.values() if job.plan.queue == "gpu") < 20.0
+
+
 def test_a_weight_of_four_gets_four_times_as_much_while_all_have_work() -> None:
     lab = Lab(make("weights", 1), 1)
     lab.run()
@@ -110,13 +126,20 @@ def test_whatever_is_submitted_ends_once_and_by_the_rules(seed: int, users: int,
             at_s=random.random() * 20,
             user=random.randint(1, users),
             jobs=tuple(
-                JobPlan(branch=f"b{random.randint(0, 2)}", tiles=random.randint(0, 60), seconds_per_tile=random.choice([0.01, 0.1, 0.6]))
+                JobPlan(
+                    branch=f"b{random.randint(0, 2)}",
+                    tiles=random.randint(0, 60),
+                    seconds_per_tile=random.choice([0.01, 0.1, 0.6]),
+                    queue=random.choice(["cpu", "cpu", "gpu"]),
+                )
                 for _ in range(random.randint(1, 5))
             ),
         )
         for _ in range(random.randint(1, 8))
     )
-    scenario = Scenario(name="any", submissions=flows, max_workers=workers, processes=workers, max_users=slots, slot_max_s=slot_max_s)
+    back_s = random.uniform(20.0, 200.0)
+    machine: dict[str, Any] = {"max_workers": workers, "processes": workers, "gpu_s": ((5.0, 10.0), (back_s, inf))}
+    scenario = Scenario(name="any", submissions=flows, max_users=slots, slot_max_s=slot_max_s, **machine)
     _, lab, log = run(scenario, seed)
     assert {job.state for job in lab.books.jobs.values()} == {JobState.SUCCEEDED}
     assert_right(log)

@@ -32,6 +32,17 @@ def terms_rise(facts: Facts, event: LogEvent, leader: Leader) -> str | None:
     return f"a term above {leader.term} was expected, not {event.term}" if event.term <= leader.term else None
 
 
+@leader_rules.on("leader.elected", "leader.queues")
+def queues_as_told(facts: Facts, event: LogEvent, leader: Leader) -> str | None:
+    """A leader begins with the queues that slots were given for before it, and says so when they change."""
+    if leader.queues is None or "queues" not in event.data:
+        return None
+    has_changed = frozenset(event.data["queues"]) != leader.queues
+    if has_changed is (event.type == "leader.queues"):
+        return None
+    return f"{'queues' if has_changed else 'other queues than'} {', '.join(sorted(leader.queues))} were expected"
+
+
 @job_rules.on("job.started", "job.taken_over")
 def epochs_rise(facts: Facts, event: LogEvent, job: Job) -> str | None:
     """Every claim has an epoch above all before it."""

@@ -26,6 +26,15 @@ def no_start_while_draining(facts: Facts, event: LogEvent, job: Job) -> str | No
     return "the scheduler is draining" if facts.leader.is_draining else None
 
 
+@job_rules.on("job.started")
+def queue_is_served(facts: Facts, event: LogEvent, job: Job) -> str | None:
+    """A job starts only when there are workers of its queue."""
+    expected = facts.leader.queues
+    if expected is None or job.queue is None or job.queue in expected:
+        return None
+    return f"no worker serves the queue {job.queue}"
+
+
 @user_rules.on("user.admitted")
 def no_admission_while_draining(facts: Facts, event: LogEvent, user: User) -> str | None:
     """While the operator lets the work run out, slots stay as they are."""

@@ -28,8 +28,12 @@ def queue_moves(facts: Facts, event: LogEvent, user: User) -> str | None:
 
 @user_rules.on("user.waiting", "user.admitted")
 def work_to_wait_for(facts: Facts, event: LogEvent, user: User) -> str | None:
-    """Only a user with unfinished work that is not paused waits for a slot or gets one."""
-    return "the user has no unfinished work that is not paused" if not user.open and not facts.is_partial else None
+    """Only a user with unfinished work that is not paused waits for a slot, and only one whose work can run gets one."""
+    if facts.is_partial:
+        return None
+    if not user.open:
+        return "the user has no unfinished work that is not paused"
+    return None if event.type == "user.waiting" or facts.can_run(user) else f"none of the user's {user.open} jobs can run"
 
 
 @user_rules.on("user.left_queue")
@@ -47,9 +51,9 @@ def at_most_max_users(facts: Facts, event: LogEvent, user: User) -> str | None:
 
 @user_rules.on("user.admitted")
 def fifo_of_admission(facts: Facts, event: LogEvent, user: User) -> str | None:
-    """The user who has waited longest is admitted first (equal times: the lower key).
+    """The user who has waited longest is admitted first (equal times: the lower key), but for those of whose work nothing can run.
 
-    A user of whom the log learned within the last second is passed over without blame, since the leader may not have seen that
+    A user of whom, or of whose first work that can run, the log learned within the last second is passed over without blame, since the leader may not have seen that
     commit; so is one whose tenure ended in the same look, who stands behind those that made it end.
     """
     if user.waiting_since is None:
@@ -59,13 +63,16 @@ def fifo_of_admission(facts: Facts, event: LogEvent, user: User) -> str | None:
         return f"the user waits since {user.waiting_since.isoformat()}, not {told.isoformat()}"
     mine = (user.waiting_since, user.key)
     for other in facts.queue.values():
-        if other.waiting_since is not None and (other.waiting_since, other.key) < mine and _is_seen(other, event):
-            return f"user {other.key} has waited longer, since {other.waiting_since.isoformat()}"
+        since = other.waiting_since
+        if since is not None and (since, other.key) < mine and _is_seen(other, event) and facts.can_run(other):
+            return f"user {other.key} has waited longer, since {since.isoformat()}"
     return None
 
 
 def _is_seen(user: User, event: LogEvent) -> bool:
-    """Whether the user waited already when the leader looked at the queue."""
+    """Whether the user waited already, with work that can run, when the leader looked at the queue."""
+    if user.stuck_at is not None and user.stuck_at >= event.at - SKEW:
+        return False
     if user.told_waiting_at is None:  # sent back by a leader, perhaps in this very look
         return user.waiting_since != datetime.fromisoformat(event.data["since"])
     return user.told_waiting_at < event.at - SKEW
@@ -73,16 +80,14 @@ def _is_seen(user: User, event: LogEvent) -> bool:
 
 @user_rules.on("user.released")
 def slot_kept_while_needed(facts: Facts, event: LogEvent, user: User) -> str | None:
-    """A slot is kept until all of the user's unfinished jobs that are not paused have ended, or no worker serves their queue."""
-    if user.open and not event.data.get("unserved"):
-        return f"the user has {user.open} unfinished jobs that are not paused"
-    return None
+    """A slot is kept as long as something of the user runs or can run: is not paused, waits for no other job, and has workers."""
+    return f"some of the user's {user.open} unfinished jobs can run" if facts.can_run(user) else None
 
 
 @user_rules.on("user.released", "user.requeued")
 def slot_kept_while_running(facts: Facts, event: LogEvent, user: User) -> str | None:
     """A slot follows its last running job: nothing of a user without a slot runs."""
-    is_early = event.type == "user.released" and user.open and not event.data.get("unserved")
+    is_early = event.type == "user.released" and facts.can_run(user)
     return f"{user.running} jobs of the user run" if user.running and not is_early else None
 
 
