@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
@@ -15,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from scheduling.instanseg import devices
 from scheduling.version import drop_other_kernels
-from workflowsite import embedded_redis, output, programs
+from workflowsite import compiling, embedded_redis, output, programs
 from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
 from workflowsite.preflight import CannotStart, check_database, check_port, make_folders, take_lock
@@ -115,9 +116,16 @@ class Session:
         await self._together(
             Deferred.fromCoroutine(self._fill()),
             self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
-            self._step("warm", sys.executable, "-m", "scheduling.slides.warm"),
-            self._step("warm-models", sys.executable, "-m", "scheduling.instanseg.warm"),
+            *(Deferred.fromCoroutine(self._compile(name, module)) for name, module in compiling.due(self._kernels).items()),
         )
+
+    @property
+    def _kernels(self) -> Path:
+        return Path(self._environ["NUMBA_CACHE_DIR"])
+
+    async def _compile(self, name: str, module: str) -> None:
+        await self._step(name, sys.executable, "-m", module)
+        compiling.done(self._kernels, name)
 
     async def _fill(self) -> None:
         await self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0")

@@ -91,7 +91,7 @@ def test_a_finished_job_offers_its_files(new_page: NewPage) -> None:
 def test_a_workflow_is_cancelled_and_run_again_without_a_reload(new_page: NewPage) -> None:
     page = new_page()
     sign_in(page, "bjorn")
-    create(page, "Night run", [("b1", "INSTANSEG_WSI"), ("b1", "TISSUE_MASK")])
+    create(page, "Night run", [("b1", "INSTANSEG_WSI"), ("b1", "INSTANSEG_WSI")])
     expect(page.locator("#conn")).to_have_attribute("data-s", "live", timeout=SOON_MS)
     expect(page.locator("#job-j1")).to_have_attribute("data-state", "running", timeout=SOON_MS)
     page.get_by_role("button", name="Cancel workflow").click()
@@ -102,7 +102,8 @@ def test_a_workflow_is_cancelled_and_run_again_without_a_reload(new_page: NewPag
     expect(page.locator("#activity")).to_contain_text("j2 cancelled")
 
     page.get_by_role("button", name="Re-run failed").click()
-    expect(page.locator("#job-j1")).to_have_attribute("data-state", "running", timeout=SOON_MS)
+    # What it had finished is kept, so that it may be over before the browser looks again.
+    expect(page.locator("#job-j1")).to_have_attribute("data-state", re.compile("running|succeeded"), timeout=SOON_MS)
     expect(page.locator("#job-j1 [data-f=attempt]")).to_have_text(" · attempt 2")
     page.get_by_role("button", name="Actions on job j2").click()
     page.locator("#job-j2 [data-a=cancel] button").click()
