@@ -203,11 +203,16 @@ class Facts:
 
     def _is_free(self, job: Job) -> bool:
         """Of the job that is next in its lane: nothing but room is wanting."""
-        expected, workflow = self.leader.queues, job.workflow
-        if not workflow.is_open or (self.is_partial and workflow.shares_lanes) or not (expected is None or job.queue in expected):
+        workflow = job.workflow
+        if not workflow.is_open or (self.is_partial and workflow.shares_lanes) or not self._is_expected(job.queue):
             return False
         needs = [workflow.jobs.get(name) for name in job.needs]
         return all(need is not None and need.state not in UNFINISHED for need in needs)
+
+    def _is_expected(self, queue: str | None) -> bool:
+        """Whether slots are given for work of a queue. Leaders of earlier versions told no queues, and asked for none."""
+        expected = self.leader.queues
+        return not self.is_partial if expected is None else queue in expected
 
     def note(self, user: User, at: datetime) -> None:
         """Something happens to the user, or to the user's work."""

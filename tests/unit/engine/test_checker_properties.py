@@ -109,3 +109,10 @@ def test_a_changed_epoch_term_state_or_number_of_tiles_is_found(
         changed.append(replace(event, data={**event.data, "tiles": event.data["tiles_total"] + 1}))
     for other in changed:
         assert check([*events[:index], other, *events[index + 1 :]]), str(other)
+
+
+def test_a_log_cut_before_the_queues_were_told_lets_a_slot_be_given_up() -> None:
+    events = log_of([("submit", 17), ("pause", 0)], {"max_workers": 1, "max_active_users": 1, "slot_max_s": 0.0})
+    assert events[0].type == "leader.elected"
+    assert any(event.type == "user.released" and event.data.get("unserved") == ["gpu"] for event in events)
+    assert [str(violation) for violation in check(events[1:], is_partial=True)] == []
