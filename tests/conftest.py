@@ -22,8 +22,6 @@ TESTS = Path(__file__).parent
 UNIT = TESTS / "unit"
 #: What starts whole programs runs one after the other, beside the rest, when the suite is spread over processes.
 PROGRAMS = (TESTS / "engine", TESTS / "browser", TESTS / "integration" / "test_up.py", TESTS / "integration" / "test_web_server.py")
-#: What compiles the kernels.
-KERNELS = ("scheduling.slides.warm", "scheduling.instanseg.warm")
 #: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
 WITH_TORCH = "with_torch"
 FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -53,9 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Processes that tests are spread over find all kernels compiled, and begin as a session does, with an environment of their own."""
+    from workflowsite import compiling
+
     del os.environ["DJANGO_SETTINGS_MODULE"]
-    compiling = [subprocess.Popen([sys.executable, "-m", module], cwd=TESTS.parent) for module in KERNELS]
-    assert [process.wait() for process in compiling] == [0] * len(KERNELS)
+    started = [subprocess.Popen([sys.executable, "-m", *module], cwd=TESTS.parent) for module in compiling.MODULES.values()]
+    assert [process.wait() for process in started] == [0] * len(started)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

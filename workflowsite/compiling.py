@@ -8,11 +8,15 @@ from pathlib import Path
 
 from scheduling.instanseg import devices
 
-#: Names of the steps of a start, and what they run.
-MODULES = {"warm": "scheduling.slides.warm", "warm-models": "scheduling.instanseg.warm"}
+#: Names of the steps of a start, and the modules that they run, with arguments. They run side by side.
+MODULES = {
+    "warm-nuclei": ("scheduling.slides.warm", "nuclei"),
+    "warm-cells": ("scheduling.slides.warm", "cells"),
+    "warm-models": ("scheduling.instanseg.warm",),
+}
 
 
-def due(cache: Path) -> dict[str, str]:
+def due(cache: Path) -> dict[str, tuple[str, ...]]:
     """Those of MODULES that this host has not compiled into `cache`, the folder of this version."""
     return {name: module for name, module in MODULES.items() if not _note(cache, name).exists()}
 

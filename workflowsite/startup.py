@@ -116,15 +116,15 @@ class Session:
         await self._together(
             Deferred.fromCoroutine(self._fill()),
             self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
-            *(Deferred.fromCoroutine(self._compile(name, module)) for name, module in compiling.due(self._kernels).items()),
+            *(Deferred.fromCoroutine(self._compile(name, *module)) for name, module in compiling.due(self._kernels).items()),
         )
 
     @property
     def _kernels(self) -> Path:
         return Path(self._environ["NUMBA_CACHE_DIR"])
 
-    async def _compile(self, name: str, module: str) -> None:
-        await self._step(name, sys.executable, "-m", module)
+    async def _compile(self, name: str, *module: str) -> None:
+        await self._step(name, sys.executable, "-m", *module)
         compiling.done(self._kernels, name)
 
     async def _fill(self) -> None:

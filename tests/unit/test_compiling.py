@@ -11,8 +11,8 @@ from workflowsite import compiling
 
 def test_what_this_host_has_compiled_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiling.due(tmp_path) == compiling.MODULES
-    compiling.done(tmp_path, "warm")
-    assert list(compiling.due(tmp_path)) == ["warm-models"]
+    compiling.done(tmp_path, "warm-cells")
+    assert list(compiling.due(tmp_path)) == ["warm-nuclei", "warm-models"]
     monkeypatch.setattr(platform, "node", lambda: "another-host")
     assert compiling.due(tmp_path) == compiling.MODULES
 
