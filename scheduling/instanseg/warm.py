@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 
+from scheduling.instanseg.devices import has_torch
 from scheduling.instanseg.kernels import grown, joined, painted, peaks
 
 
 def warm() -> None:
     """Those of the post-processing, where torch is there to run a model. Loads no torch."""
-    if find_spec("torch") is not None:
+    if has_torch():
         _warm_postprocessing()
 
 

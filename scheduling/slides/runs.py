@@ -28,10 +28,7 @@ def runs_of(image: npt.NDArray[Any]) -> Runs:
             label, begin = row[x], x
             x = _end_of_run(row, x, label)
             if label != 0:
-                if count == len(out):
-                    out = longer(out)
-                out[count, 0], out[count, 1], out[count, 2], out[count, 3] = y, begin, x, label
-                count += 1
+                out, count = with_run(out, count, y, begin, x, label)
     return out[:count]
 
 
@@ -51,11 +48,14 @@ def _end_of_run(row: npt.NDArray[Any], x: int, label: Any) -> int:
 
 
 @njit(cache=True)
-def longer(runs: Runs) -> Runs:
-    """Room for twice as many."""
-    out = np.empty((2 * len(runs), 4), np.int32)
-    out[: len(runs)] = runs
-    return out
+def with_run(runs: Runs, count: int, y: int, begin: int, end: int, label: int) -> tuple[Runs, int]:
+    """The first `count` runs and one more, in an array that may have room for others; and how many they are now."""
+    if count == len(runs):
+        longer = np.empty((2 * len(runs), 4), np.int32)
+        longer[:count] = runs
+        runs = longer
+    runs[count, 0], runs[count, 1], runs[count, 2], runs[count, 3] = y, begin, end, label
+    return runs, count + 1
 
 
 @njit(cache=True)
@@ -73,10 +73,7 @@ def parts_of(runs: Runs, image: npt.NDArray[np.uint8]) -> Runs:
             begin = x
             while x < end and row[x] != 0:
                 x += 1
-            if count == len(out):
-                out = longer(out)
-            out[count, 0], out[count, 1], out[count, 2], out[count, 3] = y, begin, x, label
-            count += 1
+            out, count = with_run(out, count, y, begin, x, label)
     return out[:count]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.runs import Numbers, Runs, joined, longer, runs_of, touching
+from scheduling.slides.runs import Numbers, Runs, joined, runs_of, touching, with_run
 
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
@@ -107,10 +107,7 @@ def _cut(keys: Keys, runs: Runs, most: int) -> Runs:
             begin, label = x, _label(row[x + 1], most)
             while x < end and _label(row[x + 1], most) == label:
                 x += 1
-            if count == len(out):
-                out = longer(out)
-            out[count, 0], out[count, 1], out[count, 2], out[count, 3] = y, begin, x, label
-            count += 1
+            out, count = with_run(out, count, y, begin, x, label)
     return out[:count]
 
 
