@@ -41,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("REQUIRE_POSTGRES=1, but TEST_DATABASE_URL is not set")
     if os.environ.get("REQUIRE_TORCH") == "1" and not environment.has_torch():
         raise pytest.UsageError("REQUIRE_TORCH=1, but torch and instanseg-torch are not installed")
+    if os.environ.get("REQUIRE_NODE") == "1" and shutil.which("node") is None:
+        raise pytest.UsageError("REQUIRE_NODE=1, but node is not installed")
     if os.environ.get("REQUIRE_OPENVINO") == "1" and not environment.has_openvino():
         raise pytest.UsageError("REQUIRE_OPENVINO=1, but openvino is not installed")
     import django
