@@ -1,4 +1,4 @@
-"""The Celery task: one call into the job types, one outcome. Runs in a worker's child; no Django, no database."""
+"""The Celery task: for each bundle of a parcel one call into the job types, one outcome. Runs in a worker's child; no Django, no database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import os
 import time
 import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from celery import Task, shared_task
 from redis import Redis, RedisError
@@ -15,25 +17,64 @@ from redis import Redis, RedisError
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.messages import Bundle, Failure, Kind, Outcome, Planned
 from scheduling.jobtypes import registry, running
-from scheduling.jobtypes.base import JobContext, JobFailed, WorkerSettings
+from scheduling.jobtypes.base import JobContext, JobFailed, JobType, WorkerSettings
 from scheduling.jobtypes.refusals import missing_root, refusal_of
+from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.tilefiles import FolderGone, TilesLost
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
 
-TASK = "scheduling.bundle"
+TASK = "scheduling.parcel"
 #: Delivering an outcome is tried this long; after that the ledger finds the bundle lost.
 DELIVERY_S = 20.0
 STOPPED = "stopped"
+#: Outcomes of small bundles are delivered together, this late at most.
+GATHER_S = 0.02
 
 
 @shared_task(name=TASK, ignore_result=True, bind=True)
-def bundle(self: Task[[dict[str, Any]], None], message: dict[str, Any]) -> None:
-    """Carry out a bundle and deliver what became of it to the leader that sent it."""
-    order = Bundle.from_json(message)
+def parcel(self: Task[[list[dict[str, Any]]], None], messages: list[dict[str, Any]]) -> None:
+    """Carry out the bundles of a parcel, one after the other, and deliver what became of them to the leader that sent them."""
+    orders = [Bundle.from_json(message) for message in messages]
     worker = f"{self.request.hostname}/{os.getpid()}"
-    deliver(redis(), order.term, run(order, worker_settings(), worker=worker, is_stopped=is_stopped(order)))
+    with Delivery(redis(), orders[0].term) as delivery:
+        for outcome in carry_out(orders, worker_settings(), worker=worker, stopped=stopped_among(orders)):
+            delivery.add(outcome)
+
+
+def carry_out(orders: Sequence[Bundle], settings: WorkerSettings, *, worker: str, stopped: Collection[str]) -> Iterator[Outcome]:
+    """What becomes of these bundles, in order. Those of which nothing has begun when the time box is over come back as they are."""
+    is_over = running.time_box(orders[0].time_box_s)
+    for place, order in enumerate(orders):
+        yield run(order, settings, worker=worker, is_stopped=order.id in stopped or (place > 0 and is_over()))
+
+
+class Delivery:
+    """Outcomes on their way to the leader: at once, but not more often than every GATHER_S."""
+
+    def __init__(self, client: Redis, term: int) -> None:
+        self._client, self._term = client, term
+        self._waiting: list[Outcome] = []
+        self._at = time.monotonic()
+
+    def __enter__(self) -> Delivery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._send()
+
+    def add(self, outcome: Outcome) -> None:
+        """Deliver this one soon."""
+        self._waiting.append(outcome)
+        if time.monotonic() - self._at >= GATHER_S:
+            self._send()
+
+    def _send(self) -> None:
+        if self._waiting:
+            deliver(self._client, self._term, *self._waiting)
+            self._waiting.clear()
+        self._at = time.monotonic()
 
 
 def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped: bool = False) -> Outcome:
@@ -64,7 +105,23 @@ def _carry_out(order: Bundle, context: JobContext) -> dict[str, Any]:
         return _planned(running.survey(job_type, context, step=order.step, is_over=is_over), context)
     if order.kind is Kind.TILES:
         done, failed = running.compute(job_type, context, order.tiles, batch=order.batch, is_over=is_over)
-        return {"done": tuple(done), "failure": _failure(failed.error, failed.index) if failed else None}
+        told = {"done": tuple(done), "failure": _failure(failed.error, failed.index) if failed else None}
+        is_complete = order.is_last and len(done) == len(order.tiles) and not is_over()
+        return told | (_finished_at_once(order, job_type, context, is_over) if is_complete else {})
+    return _finished(order, job_type, context, is_over)
+
+
+def _finished_at_once(order: Bundle, job_type: JobType, context: JobContext, is_over: Callable[[], bool]) -> dict[str, Any]:
+    """What finishing has come to in the time left. Whatever goes wrong is found, and told, by a bundle that finishes and nothing else."""
+    try:
+        # A context of its own: what the tiles have worked is noted already.
+        return _finished(order, job_type, replace(context, warnings=[], work=Work()), is_over)
+    except Exception as error:  # noqa: BLE001  (as said)
+        logger.info("finishing is left to a bundle of its own: %r", error, extra={"action": "not_finished", "job_id": order.spec.id})
+        return {}
+
+
+def _finished(order: Bundle, job_type: JobType, context: JobContext, is_over: Callable[[], bool]) -> dict[str, Any]:
     step = running.finish(job_type, context, step=order.step, is_over=is_over, tiles_total=order.tiles_total)
     complete = {} if step is not None else _complete(context, order.tiles_total)
     return {"next_step": step, "warnings": tuple(context.warnings), **complete}
@@ -96,16 +153,18 @@ def _failure(error: Exception, tile: int | None) -> Failure:
     return Failure(message=message, traceback=text, tile=tile, is_final=isinstance(error, JobFailed), refusal=refusal_of(error))
 
 
-def deliver(client: Redis, term: int, outcome: Outcome, *, within_s: float = DELIVERY_S) -> None:
-    """Push an outcome, again and again while Redis is away."""
+def deliver(client: Redis, term: int, *outcomes: Outcome, within_s: float = DELIVERY_S) -> None:
+    """Push outcomes, again and again while Redis is away."""
     end = time.monotonic() + within_s
     while True:
         try:
-            return Inbox(client).push(term, outcome.to_json())
+            return Inbox(client).push(term, *[outcome.to_json() for outcome in outcomes])
         except RedisError as error:
             if time.monotonic() > end:
                 logger.warning(
-                    "an outcome could not be delivered: %s", error, extra={"action": "outcome_undelivered", "job_id": outcome.job}
+                    "outcomes could not be delivered: %s",
+                    error,
+                    extra={"action": "outcome_undelivered", "jobs": [outcome.job for outcome in outcomes]},
                 )
                 return None
             time.sleep(0.5)
@@ -116,12 +175,13 @@ def stop_key(job: str, epoch: int) -> str:
     return f"{STOPPED}:{job}:{epoch}"
 
 
-def is_stopped(order: Bundle) -> bool:
-    """Whether the job was cancelled while the bundle waited; unknown counts as no."""
+def stopped_among(orders: Sequence[Bundle]) -> set[str]:
+    """Those of these bundles whose jobs were cancelled while they waited; unknown counts as not."""
     try:
-        return bool(redis().exists(stop_key(order.spec.id, order.epoch)))
+        found = redis().mget([stop_key(order.spec.id, order.epoch) for order in orders])
     except RedisError:
-        return False
+        return set()
+    return {order.id for order, stop in zip(orders, cast("Sequence[bytes | None]", found), strict=True) if stop is not None}
 
 
 @cache

@@ -132,9 +132,10 @@ def _end(**_: Any) -> None:
 def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
     """A child died in mid-bundle, or was ended because nothing came of it: the parent reports it, since the child cannot."""
     if isinstance(exception, (WorkerLostError, TimeLimitExceeded)) and getattr(sender, "name", None) == TASK and args:
-        order = Bundle.from_json(args[0])
+        orders = [Bundle.from_json(message) for message in args[0]]
         is_stuck = isinstance(exception, TimeLimitExceeded)
-        _report_lost(order, _stuck(order) if is_stuck else "the worker process died while computing it")
+        for order in orders:
+            _report_lost(order, _stuck(order) if is_stuck else "the worker process died while computing it")
 
 
 def _stuck(order: Bundle) -> str:

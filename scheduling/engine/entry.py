@@ -176,6 +176,11 @@ class Entry:
         """What becomes of the job is settled."""
         return self.end is not None or self.is_cancelled
 
+    @property
+    def is_suspect(self) -> bool:
+        """Some of its tiles were with a worker process that died: its bundles share no parcel with those of others."""
+        return bool(self.alone)
+
     def plan(self, tiles_total: int, finished: Iterable[int]) -> None:
         """Begin (again) with these tiles finished and nothing under way."""
         self.tiles_total, self.marks, self.cursor = tiles_total, bytearray(tiles_total), 0
@@ -293,6 +298,10 @@ class Entry:
         """Learn how long a tile takes."""
         self.computed += tiles
         self.seconds_per_tile += (seconds / tiles - self.seconds_per_tile) * (1.0 if self.last_size <= self.batch else EWMA_WEIGHT)
+
+    def expected_s(self, time_box_s: float, processes: int) -> float:
+        """Worker-seconds that the next bundle will probably take."""
+        return self._size(time_box_s, processes) * self.seconds_per_tile if self.stage is Stage.TILES else time_box_s
 
     def guess_s(self, kind: Kind, tiles: int, time_box_s: float) -> float:
         """Worker-seconds that a bundle will probably take."""

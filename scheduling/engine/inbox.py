@@ -33,10 +33,10 @@ class Inbox:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def push(self, term: int, outcome: dict[str, Any]) -> None:
-        """Deliver an outcome to the leader of that term; nobody else ever reads it."""
+    def push(self, term: int, *outcomes: dict[str, Any]) -> None:
+        """Deliver outcomes to the leader of that term; nobody else ever reads them."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.rpush(_key(term), json.dumps(outcome))
+            pipe.rpush(_key(term), *[json.dumps(outcome) for outcome in outcomes])
             pipe.expire(_key(term), EXPIRES_S)
             pipe.execute()
 

@@ -14,6 +14,7 @@ from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed, End, Entry, Stage
 from scheduling.engine.messages import Bundle, Failure, Kind, Outcome
 from scheduling.engine.policy import FairClock
+from scheduling.engine.ready import Ready
 from scheduling.states import JobState
 
 _GONE = "The folder of the job's tiles or results is not there."
@@ -31,17 +32,20 @@ class Sent:
     queue: str
     guess_s: float
     sent_at: float
+    #: What it travels in: the id of the parcel's first bundle.
+    parcel: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    """A bundle to be submitted."""
+    """A bundle to be submitted. Those of one parcel follow one another, and agree on the queue and on whether it overtakes."""
 
     bundle: Bundle
     claimed: Claimed
     queue: str
     #: Planning, finishing and a user's only bundle overtake the others.
     is_first: bool
+    parcel: str
 
 
 class Ledger:
@@ -52,7 +56,9 @@ class Ledger:
         self._term = term
         self._entries: dict[int, Entry] = {}
         self._sent: dict[str, Sent] = {}
-        #: When a bundle was last named by a worker or seen in a queue.
+        #: Parcels under way that carry, or carried, more than one bundle.
+        self._shared: set[str] = set()
+        #: When a bundle's parcel was last named by a worker or seen in a queue.
         self._named_at: dict[str, float] = {}
         self._clocks: dict[str, FairClock] = {}
         #: Outcomes that were not of a bundle under way: late, double or of another claim.
@@ -108,23 +114,53 @@ class Ledger:
     # -- what goes out
 
     def dispatch(self, now: float, processes: dict[str, int]) -> Iterator[Dispatch]:
-        """Bundles to send now, fairest first, as long as a queue has room for `bundles_per_process` each."""
+        """Bundles to send now, fairest first, as long as a queue has room for `bundles_per_process` parcels each.
+
+        Where more jobs are ready than there are processes, small bundles of several travel in one parcel, within one time box.
+        """
+        self._shared.intersection_update(sent.parcel for sent in self._sent.values())
         for queue, count in processes.items():
-            room = count * self._config.bundles_per_process - sum(sent.queue == queue for sent in self._sent.values())
-            ready = [entry for entry in self._entries.values() if entry.claimed.queue == queue and entry.is_ready(now)]
-            self._clock(queue).contend(entry.claimed.user for entry in self._entries.values() if self._has_work(entry, queue))
-            while room > 0 and ready:
-                entry = self._next(queue, ready)
-                yield self._send(entry, now, count)
-                room -= 1
-                ready = [entry for entry in ready if entry.is_ready(now)]
+            at_work = [entry for entry in self._entries.values() if self._has_work(entry, queue)]
+            clock = self._clock(queue)
+            clock.contend(entry.claimed.user for entry in at_work)
+            ready = Ready(clock, (entry for entry in at_work if entry.is_ready(now)))
+            most = -(-len(ready) // max(count, 1))
+            for _ in range(count * self._config.bundles_per_process - self._parcels(queue)):
+                if not ready:
+                    break
+                yield from self._parcel(ready, now, count, most)
 
-    def _next(self, queue: str, ready: list[Entry]) -> Entry:
-        """The least virtual time goes first, among users and then among the user's jobs."""
-        user = self._clock(queue).next_of({entry.claimed.user for entry in ready})
-        return min((e for e in ready if e.claimed.user == user), key=lambda e: (e.virtual_s, e.claimed.job))
+    def _parcels(self, queue: str) -> int:
+        """How many are under way."""
+        return len({sent.parcel for sent in self._sent.values() if sent.queue == queue})
 
-    def _send(self, entry: Entry, now: float, processes: int) -> Dispatch:
+    def _parcel(self, ready: Ready, now: float, processes: int, most: int) -> Iterator[Dispatch]:
+        """One parcel of at most so many bundles: the fairest, and others as long as they fit into its time box."""
+        time_box_s, taken, parcel = self._config.time_box_s, list[Entry](), ""
+        left_s, is_first = time_box_s, False
+        while ready and len(taken) < most:
+            entry = ready.pop()
+            taken.append(entry)
+            if len(taken) == 1:
+                is_first = entry.stage is not Stage.TILES or not self._is_served(entry.claimed.user)
+            elif entry.is_suspect or entry.expected_s(time_box_s, processes) > left_s:
+                break
+            sent = self._send(entry, now, processes, parcel)
+            if parcel:
+                self._shared.add(parcel)
+            parcel = sent.parcel
+            yield Dispatch(bundle=sent.bundle, claimed=entry.claimed, queue=sent.queue, is_first=is_first, parcel=parcel)
+            left_s -= sent.guess_s
+            if entry.is_suspect or left_s <= 0:
+                break
+        for entry in taken:
+            if entry.is_ready(now):
+                ready.push(entry)
+
+    def _is_served(self, user: int) -> bool:
+        return any(sent.user == user for sent in self._sent.values())
+
+    def _send(self, entry: Entry, now: float, processes: int, parcel: str) -> Sent:
         claimed, kind = entry.claimed, _KIND[entry.stage]
         tiles = entry.take(now, self._config.time_box_s, processes) if kind is Kind.TILES else ()
         bundle = Bundle(
@@ -139,13 +175,16 @@ class Ledger:
             batch=entry.batch,
             tiles_total=entry.tiles_total or 0,
             step=entry.look_at if kind is Kind.PLAN else entry.step,
+            is_last=kind is Kind.TILES and entry.done + len(tiles) == entry.tiles_total,
         )
-        is_first = kind is not Kind.TILES or not any(sent.user == claimed.user for sent in self._sent.values())
         guess_s = entry.guess_s(kind, len(tiles), self._config.time_box_s)
-        self._sent[bundle.id] = Sent(bundle=bundle, job=claimed.job, user=claimed.user, queue=claimed.queue, guess_s=guess_s, sent_at=now)
+        sent = Sent(
+            bundle=bundle, job=claimed.job, user=claimed.user, queue=claimed.queue, guess_s=guess_s, sent_at=now, parcel=parcel or bundle.id
+        )
+        self._sent[bundle.id] = sent
         entry.bundles.add(bundle.id)
         self._charge(entry, guess_s)
-        return Dispatch(bundle=bundle, claimed=claimed, queue=claimed.queue, is_first=is_first)
+        return sent
 
     # -- what comes back
 
@@ -159,9 +198,8 @@ class Ledger:
         entry = self._entries[sent.job]
         entry.bundles.discard(outcome.bundle)
         if outcome.is_lost:
-            self._lose(
-                entry, sent.bundle, now, outcome.failure.message if outcome.failure else "the worker process died while computing it"
-            )
+            message = outcome.failure.message if outcome.failure else "the worker process died while computing it"
+            self._lose(entry, sent.bundle, now, message, is_shared=sent.parcel in self._shared)
             return
         self._charge(entry, outcome.seconds - sent.guess_s)
         self.worker_s[sent.queue] = self.worker_s.get(sent.queue, 0.0) + outcome.seconds
@@ -221,10 +259,10 @@ class Ledger:
         if now - entry.refused_since > self._config.disk_patience_s and not entry.is_decided:
             entry.finish_as(JobState.FAILED, error=f"{why}, for {self._config.disk_patience_s / 60:.0f} minutes")
 
-    def _lose(self, entry: Entry, bundle: Bundle, now: float, message: str) -> None:
+    def _lose(self, entry: Entry, bundle: Bundle, now: float, message: str, *, is_shared: bool) -> None:
         """A worker process died with this bundle, or had to be ended: find what it finished; its tiles go alone, and alone they are charged."""
         entry.alone.update(bundle.tiles)
-        if len(bundle.tiles) <= 1:
+        if len(bundle.tiles) <= 1 and not is_shared:
             tile = bundle.tiles[0] if bundle.tiles else None
             self._fail(entry, Failure(message=message, tile=tile), now)
         entry.stage = Stage.PLAN
@@ -234,7 +272,7 @@ class Ledger:
 
         For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody.
         """
-        self._named_at = {key: now if key in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
+        self._named_at = {key: now if sent.parcel in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
         late = [
             sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s or self._is_overdue(sent, now)
         ]

@@ -9,7 +9,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from django.db import close_old_connections
 from django.utils import timezone
@@ -21,8 +24,8 @@ from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed, Entry
 from scheduling.engine.inbox import Inbox
 from scheduling.engine.lease import Lease
-from scheduling.engine.ledger import Ledger
-from scheduling.engine.messages import Kind, Outcome
+from scheduling.engine.ledger import Dispatch, Ledger
+from scheduling.engine.messages import Kind, Outcome, Parcel
 from scheduling.engine.policy import ExpectedQueues, Limits
 from scheduling.engine.pool import Pool, PoolUnavailable
 from scheduling.engine.reporting import ProgressReporter
@@ -39,6 +42,8 @@ logger = logging.getLogger(__name__)
 #: Soon enough for what the reporter had to hold back.
 SOON_S = 0.1
 REDIS_AWAY_S = 0.5
+#: Sent in one round trip.
+PARCELS_AT_ONCE = 200
 
 
 class SchedulerLoop:
@@ -227,8 +232,7 @@ class SchedulerLoop:
 
     def _report(self, now: float) -> None:
         entries = self._ledger.planned()
-        for entry in self._reporter.for_browser(entries, now):
-            self._tell_browser(entry)
+        self._tell_browser(self._reporter.for_browser(entries, now))
         due = self._reporter.for_database(entries, now)
         shares = self._reporter.shares_to_save(self._ledger.shares(), now)
         if due or shares:
@@ -237,28 +241,49 @@ class SchedulerLoop:
                 save_shares(shares)
 
     @staticmethod
-    def _tell_browser(entry: Entry) -> None:
-        claimed = entry.claimed
-        progress = events.JobProgress(
-            id=claimed.spec.id, attempt=claimed.attempt, tiles_processed=entry.progress, tiles_total=entry.tiles_total
-        )
-        events.progress_made(claimed.user, claimed.workflow, [progress])
+    def _tell_browser(entries: Iterable[Entry]) -> None:
+        made: dict[tuple[int, UUID], list[events.JobProgress]] = {}
+        for entry in entries:
+            claimed = entry.claimed
+            progress = events.JobProgress(
+                id=claimed.spec.id, attempt=claimed.attempt, tiles_processed=entry.progress, tiles_total=entry.tiles_total
+            )
+            made.setdefault((claimed.user, claimed.workflow), []).append(progress)
+        events.progress_of_many(made)
 
     def _dispatch(self, now: float) -> int:
         """Send what the queues have room for; how many bundles. Nothing without trust: the next pass renews it, or learns who leads."""
-        sent = 0
         if not self._lease.is_trusted:
-            return sent
-        for dispatch in self._ledger.dispatch(now, self._processes):
-            if dispatch.bundle.kind is Kind.PLAN and not self._prepare(dispatch.claimed):
-                self._ledger.unsend(dispatch.bundle)
-                continue
-            try:
-                self._pool.submit(dispatch.bundle, queue=dispatch.queue, is_first=dispatch.is_first)
-            except PoolUnavailable as error:
-                logger.warning("a bundle could not be sent: %s", error, extra={"action": "bundle_unsent"})
-                self._ledger.unsend(dispatch.bundle)
-                break
-            sent += 1
+            return 0
+        parcels = self._parcels(self._ledger.dispatch(now, self._processes))
+        try:
+            for start in range(0, len(parcels), PARCELS_AT_ONCE):
+                self._pool.submit(parcels[start : start + PARCELS_AT_ONCE])
+        except PoolUnavailable as error:
+            logger.warning("bundles could not be sent: %s", error, extra={"action": "bundle_unsent"})
+            self._unsend(parcels)
+            return 0
+        sent = sum(len(parcel.bundles) for parcel in parcels)
         self._count(bundles_sent=sent)
         return sent
+
+    def _parcels(self, dispatches: Iterable[Dispatch]) -> list[Parcel]:
+        """What is to be sent, less the plans of jobs whose folders cannot be made."""
+        parcels = []
+        for _, group in groupby(list(dispatches), key=attrgetter("parcel")):
+            fit = [dispatch for dispatch in group if self._is_fit(dispatch)]
+            if fit:
+                parcels.append(Parcel(bundles=tuple(d.bundle for d in fit), queue=fit[0].queue, is_first=fit[0].is_first))
+        return parcels
+
+    def _is_fit(self, dispatch: Dispatch) -> bool:
+        if dispatch.bundle.kind is not Kind.PLAN or self._prepare(dispatch.claimed):
+            return True
+        self._ledger.unsend(dispatch.bundle)
+        return False
+
+    def _unsend(self, parcels: Iterable[Parcel]) -> None:
+        """Those sent before the broker went away as well: what comes of them is nobody's, and their tiles are found on the disk."""
+        for parcel in parcels:
+            for bundle in parcel.bundles:
+                self._ledger.unsend(bundle)

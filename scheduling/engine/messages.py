@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -44,15 +44,32 @@ class Bundle:
     tiles_total: int = 0
     #: PLAN, FINISH: the first step to carry out.
     step: int = 0
+    #: TILES: no other tile of the job is missing; a worker with time left goes on to the artifacts.
+    is_last: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts and lists."""
-        return asdict(self)
+        """Plain dicts and lists. (`asdict` would copy every tile index and parameter by itself.)"""
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, "spec": self.spec.to_json()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Bundle:
         """Inverse of to_json."""
         return cls(**{**data, "kind": Kind(data["kind"]), "spec": JobSpec.from_json(data["spec"]), "tiles": tuple(data["tiles"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """Bundles, of several jobs perhaps, that travel in one message and are carried out one after the other."""
+
+    bundles: tuple[Bundle, ...]
+    queue: str
+    #: It overtakes the others.
+    is_first: bool
+
+    @property
+    def id(self) -> str:
+        """What queues and heartbeats name."""
+        return self.bundles[0].id
 
 
 @dataclass(frozen=True, kw_only=True)

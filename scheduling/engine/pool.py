@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
-from scheduling.engine.messages import Bundle
-from scheduling.tasks import bundle as bundle_task
+from scheduling.engine.messages import Parcel
+from scheduling.engine.publishing import publish, queue_keys
 from scheduling.tasks import stop_key
-from scheduling.version import broker_prefix
 
-EXPIRES_S = 60
 STOP_KEPT_S = 3600
-#: How kombu names the list of a queue's lower priority.
-PRIORITY_SEPARATOR = "\x06\x16"
-FIRST, LATER = 0, 1
 
 
 class PoolUnavailable(Exception):
-    """The broker cannot be reached; nothing was sent."""
+    """The broker cannot be reached; what was to be sent counts as not sent."""
 
 
 class Pool(Protocol):
     """What the loop needs of a pool."""
 
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
-        """Send a bundle; `is_first` overtakes the others. Raises PoolUnavailable."""
+    def submit(self, parcels: Sequence[Parcel]) -> None:
+        """Send parcels. Raises PoolUnavailable; then all of them count as not sent."""
 
     def stop(self, job: str, epoch: int) -> None:
         """Let bundles of this claim that have not begun come back unworked."""
@@ -40,7 +33,7 @@ class Pool(Protocol):
         """Live workers. Raises PoolUnavailable."""
 
     def held(self) -> frozenset[str]:
-        """Bundles that wait in a queue or that a live worker names. Raises PoolUnavailable."""
+        """Ids of parcels that wait in a queue or that a live worker names. Raises PoolUnavailable."""
 
 
 class CeleryPool:
@@ -49,18 +42,11 @@ class CeleryPool:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
+    def submit(self, parcels: Sequence[Parcel]) -> None:
         """As Pool.submit."""
         try:
-            bundle_task.apply_async(
-                args=(bundle.to_json(),),
-                task_id=bundle.id,
-                queue=queue,
-                priority=FIRST if is_first else LATER,
-                expires=EXPIRES_S,
-                time_limit=math.ceil(bundle.limit_s),
-            )
-        except (OperationalError, RedisError, OSError) as error:
+            publish(self._redis, parcels)
+        except RedisError as error:
             raise PoolUnavailable(str(error)) from error
 
     def stop(self, job: str, epoch: int) -> None:
@@ -80,21 +66,20 @@ class CeleryPool:
     def held(self) -> frozenset[str]:
         """As Pool.held."""
         workers = self.workers()
-        named = {bundle for worker in workers for bundle in worker.bundles}
+        named = {parcel for worker in workers for parcel in worker.bundles}
         return frozenset(named | self._queued({queue for worker in workers for queue in worker.queues} | {"cpu"}))
 
     def _queued(self, queues: set[str]) -> set[str]:
-        names = [f"{broker_prefix()}{queue}" for queue in queues]
-        keys = [key for name in names for key in (name, f"{name}{PRIORITY_SEPARATOR}{LATER}")]
+        keys = [key for queue in queues for key in queue_keys(queue)]
         try:
             lists = [cast("Sequence[bytes]", self._redis.lrange(key, 0, -1)) for key in keys]
         except RedisError as error:
             raise PoolUnavailable(str(error)) from error
-        return {bundle for messages in lists for message in messages if (bundle := _bundle_in(message))}
+        return {parcel for messages in lists for message in messages if (parcel := _parcel_in(message))}
 
 
-def _bundle_in(message: bytes) -> str | None:
-    """The bundle that a queued message carries; None for a message that is not ours."""
+def _parcel_in(message: bytes) -> str | None:
+    """The parcel that a queued message carries; None for a message that is not ours."""
     try:
         return str(json.loads(message)["headers"]["id"])
     except (KeyError, TypeError, ValueError):

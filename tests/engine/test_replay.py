@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from scheduling.engine.messages import Bundle
+from scheduling.engine.messages import Bundle, Parcel
 from scheduling.engine.pool import CeleryPool
 from scheduling.models import Event, Job, User, Workflow
 from scheduling.selectors.queue import counters
@@ -28,11 +29,11 @@ class Recorded:
 
     def listen(self, pool: CeleryPool) -> None:
         """From now on, to this pool too."""
-        submit_one = pool.submit
+        submit_all = pool.submit
 
-        def submit(bundle: Bundle, *, queue: str, is_first: bool) -> None:
-            self.bundles.append((bundle, queue))
-            submit_one(bundle, queue=queue, is_first=is_first)
+        def submit(parcels: Sequence[Parcel]) -> None:
+            self.bundles += [(bundle, parcel.queue) for parcel in parcels for bundle in parcel.bundles]
+            submit_all(parcels)
 
         pool.submit = submit  # type: ignore[method-assign]
 
@@ -104,7 +105,7 @@ def test_bundles_that_come_again_are_worked_on_for_nobody(
     other = submit(alice, ("j", "b"), tiles=60, seconds_per_tile=0.02)
     counted, delivered = stale(engine), len(engine.inbox.delivered)
     for bundle, queue in again:
-        engine.pool.submit(bundle, queue=queue, is_first=False)
+        engine.pool.submit([Parcel(bundles=(bundle,), queue=queue, is_first=False)])
     engine.finish(other)
     engine.run_until(lambda: len(engine.inbox.delivered) >= delivered + len(again), "an answer to each of them")
     eventually(lambda: stale(engine) >= counted + len(again), "the count of all of them")

@@ -11,8 +11,9 @@ import pytest
 import redis as redis_py
 
 from scheduling.engine import presence
-from scheduling.engine.messages import Bundle, Kind
-from scheduling.engine.pool import PRIORITY_SEPARATOR, CeleryPool, PoolUnavailable
+from scheduling.engine.messages import Bundle, Kind, Parcel
+from scheduling.engine.pool import CeleryPool, PoolUnavailable
+from scheduling.engine.publishing import queue_keys
 from scheduling.jobtypes.base import JobSpec
 from scheduling.version import broker_prefix, code_version
 from tests.support.redis_server import RedisServer
@@ -37,6 +38,11 @@ def bundle(name: str) -> Bundle:
     """A bundle to be carried by Celery."""
     spec = JobSpec(id="job", owner="o", job_type="SEGMENT_CELLS", parameters={}, slide=None)
     return Bundle(id=name, kind=Kind.TILES, term=1, epoch=1, spec=spec, time_box_s=0.25)
+
+
+def parcel(*names: str, queue: str, is_first: bool = False) -> Parcel:
+    """A parcel of bundles of these names."""
+    return Parcel(bundles=tuple(bundle(name) for name in names), queue=queue, is_first=is_first)
 
 
 def test_a_worker_that_beats_lives_and_says_what_it_holds(redis: redis_py.Redis) -> None:
@@ -82,18 +88,17 @@ def test_a_worker_that_stops_takes_no_new_work() -> None:
 def test_bundles_in_a_queue_or_named_by_a_worker_are_held(redis: redis_py.Redis) -> None:
     pool = CeleryPool(redis)
     presence.beat(redis, worker(bundles=("with-a-worker",)))
-    pool.submit(bundle("first"), queue="cpu", is_first=True)
-    pool.submit(bundle("later"), queue="cpu", is_first=False)
+    pool.submit([parcel("first", queue="cpu", is_first=True), parcel("later", "with it", queue="cpu")])
     assert pool.held() == {"with-a-worker", "first", "later"}
-    queue = f"{broker_prefix()}cpu"
-    assert (redis.llen(queue), redis.llen(f"{queue}{PRIORITY_SEPARATOR}1")) == (1, 1)
-    redis.delete(queue)
+    first, later = queue_keys("cpu")
+    assert (redis.llen(first), redis.llen(later)) == (1, 1)
+    redis.delete(first)
     assert pool.held() == {"with-a-worker", "later"}
 
 
 def test_the_queues_of_every_worker_are_looked_at(redis: redis_py.Redis) -> None:
     pool = CeleryPool(redis)
-    pool.submit(bundle("on the gpu"), queue="gpu", is_first=False)
+    pool.submit([parcel("on the gpu", queue="gpu")])
     assert pool.held() == frozenset()
     presence.beat(redis, worker(queues=("gpu",)))
     assert pool.held() == {"on the gpu"}
@@ -107,7 +112,7 @@ def test_a_stopped_claim_is_marked_for_its_epoch_alone(redis: redis_py.Redis) ->
 
 def test_a_pool_without_redis_says_so() -> None:
     pool = CeleryPool(redis_py.Redis.from_url("unix:///no/such/socket"))
-    for use in (pool.workers, pool.held, lambda: pool.stop("job", 1)):
+    for use in (pool.workers, pool.held, lambda: pool.stop("job", 1), lambda: pool.submit([parcel("b", queue="cpu")])):
         with pytest.raises(PoolUnavailable):
             use()
 

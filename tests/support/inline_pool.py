@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scheduling.engine import presence
-from scheduling.engine.messages import Bundle, Outcome
+from scheduling.engine.messages import Outcome, Parcel
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.tasks import run
 from scheduling.version import code_version
@@ -18,9 +20,10 @@ class InlinePool:
         self._stopped: set[tuple[str, int]] = set()
         self._processes = processes
 
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
-        """Run it now; the outcome waits in `outcomes`."""
-        self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
+    def submit(self, parcels: Sequence[Parcel]) -> None:
+        """Run them now; the outcomes wait in `outcomes`."""
+        for bundle in (bundle for parcel in parcels for bundle in parcel.bundles):
+            self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
 
     def stop(self, job: str, epoch: int) -> None:
         """As Pool.stop."""

@@ -277,6 +277,8 @@ class Lab:
 
     def _hear(self) -> None:
         self._known = {queue: machine.alive for queue, machine in self.machines.items() if machine.alive}
+        # As in the product: whoever is seen is expected from that moment on.
+        self._expected.look(self._known, self.now)
 
     def _leader_dies(self) -> None:
         failures = self.scenario.failures

@@ -1,4 +1,4 @@
-"""The workers of one queue of the simulation: processes that take bundles in order, work to the end of their time box, and sometimes die."""
+"""The workers of one queue of the simulation: processes that take parcels in order, work to the end of their bundles, and sometimes die."""
 
 from __future__ import annotations
 
@@ -41,32 +41,51 @@ class Work:
 
 
 class Machine:
-    """Processes and the queue before them. Bundles of high priority overtake."""
+    """Processes and the queue before them. Parcels of high priority overtake; the bundles of one are worked on one after the other."""
 
     def __init__(self, processes: int, spread: float, random: Random) -> None:
         self.alive = processes
+        #: Bundles of parcels that processes have taken, by id.
         self.working: dict[str, Work] = {}
-        self._queue: tuple[deque[Dispatch], deque[Dispatch]] = (deque(), deque())
+        self._queue: tuple[deque[list[Dispatch]], deque[list[Dispatch]]] = (deque(), deque())
         self._spread, self._random = spread, random
         #: Worker-seconds by user, of bundles that came to their end or died.
         self.used: dict[int, float] = {}
 
     def put(self, dispatch: Dispatch) -> None:
-        """A bundle arrives in the queue."""
-        self._queue[0 if dispatch.is_first else 1].append(dispatch)
+        """A bundle arrives in the queue, behind those of its parcel that came before it."""
+        queue = self._queue[0 if dispatch.is_first else 1]
+        if queue and queue[-1][0].parcel == dispatch.parcel:
+            queue[-1].append(dispatch)
+        else:
+            queue.append([dispatch])
 
     def held(self) -> frozenset[str]:
-        """Bundles that wait or are worked on."""
-        return frozenset(self.working) | {dispatch.bundle.id for queue in self._queue for dispatch in queue}
+        """Parcels that wait or are worked on."""
+        return frozenset(self._taken()) | {parcel[0].parcel for queue in self._queue for parcel in queue}
+
+    @property
+    def busy(self) -> int:
+        """Processes at work."""
+        return len(self._taken())
+
+    def _taken(self) -> dict[str, list[str]]:
+        """Bundles still worked on, by parcel."""
+        taken: dict[str, list[str]] = {}
+        for bundle, work in self.working.items():
+            taken.setdefault(work.dispatch.parcel, []).append(bundle)
+        return taken
 
     def start(self, now: float, job_of: Callable[[int], SimJob]) -> Iterator[Work]:
         """Give what waits to idle processes."""
         for queue in self._queue:
-            while queue and len(self.working) < self.alive:
-                dispatch = queue.popleft()
-                work = self._work(dispatch, job_of(dispatch.claimed.job), now)
-                self.working[dispatch.bundle.id] = work
-                yield work
+            while queue and self.busy < self.alive:
+                begins_s = now
+                for dispatch in queue.popleft():
+                    work = self._work(dispatch, job_of(dispatch.claimed.job), begins_s)
+                    self.working[dispatch.bundle.id] = work
+                    begins_s = work.done_s
+                    yield work
 
     def _work(self, dispatch: Dispatch, job: SimJob, now: float) -> Work:
         bundle = dispatch.bundle
@@ -90,13 +109,19 @@ class Machine:
         """So many processes are gone, with what they hold; tiles finished by then lie on the disk. How many there were."""
         gone = min(processes, self.alive)
         self.alive -= gone
-        for bundle in self._random.sample(list(self.working), max(0, len(self.working) - self.alive)):
-            work = self.working.pop(bundle)
-            self._charge(work, now)
-            share = (now - work.began_s) / (work.done_s - work.began_s) if work.done_s > work.began_s else 0.0
-            for tile in work.tiles[: int(share * len(work.tiles))]:
-                work.job.done[tile] = 1
+        taken = self._taken()
+        for parcel in self._random.sample(list(taken), max(0, len(taken) - self.alive)):
+            for bundle in taken[parcel]:
+                self._break_off(self.working.pop(bundle), now)
         return gone
+
+    def _break_off(self, work: Work, now: float) -> None:
+        """Its process has died; nothing was done of a bundle that had not begun."""
+        spent_s = max(0.0, now - work.began_s)
+        self._charge(work, work.began_s + spent_s)
+        share = spent_s / (work.done_s - work.began_s) if work.done_s > work.began_s else 0.0
+        for tile in work.tiles[: int(share * len(work.tiles))]:
+            work.job.done[tile] = 1
 
     def lose_queue(self) -> None:
         """Bundles of a leader that is no more are worked on for nobody; those that wait are dropped."""
@@ -105,7 +130,7 @@ class Machine:
 
     def used_by(self, user: int, now: float) -> float:
         """Worker-seconds of a user so far, those of bundles under way included."""
-        under_way = sum(min(now, work.done_s) - work.began_s for work in self.working.values() if work.job.user == user)
+        under_way = sum(max(0.0, min(now, work.done_s) - work.began_s) for work in self.working.values() if work.job.user == user)
         return self.used.get(user, 0.0) + under_way
 
     def _charge(self, work: Work, until: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 
@@ -20,7 +20,7 @@ from scheduling.engine.store.moves import check_moves
 from scheduling.engine.store.specs import SharedWork, shared_work, spec_of
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.store.words import RUNNING
-from scheduling.engine.store.workflows import refresh_workflows
+from scheduling.engine.store.workflows import record_moves
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import JobSpec
 from scheduling.models import Annotation, Event, Job, Slide, User, Workflow
@@ -38,7 +38,7 @@ class Start:
     #: None for a job whose type cannot be used, with the reason why.
     spec: JobSpec | None
     reason: str
-    shared: SharedWork = SharedWork()
+    shared: SharedWork = field(default_factory=SharedWork)
 
 
 def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Claimed]:
@@ -54,7 +54,7 @@ def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Cla
     hopeless = {job.pk: reason for job in jobs if (reason := _hopeless(needs[job.pk], inputs[job.pk]))}
     going = [job for job in jobs if job.pk not in hopeless]
     starts = _starts(going, lease.new_epochs(len(going)), inputs, reasons)
-    refresh_workflows(cancel_waiting(lease, hopeless, now), now, term=lease.term)
+    record_moves(cancel_waiting(lease, hopeless, now), now, term=lease.term)
     started = _start(lease, starts, now)
     _fail(lease, [start for start in started if start.spec is None], now)
     return [_claimed(start.job, start.epoch, start.spec, start.shared, now) for start in started if start.spec is not None]
@@ -124,9 +124,8 @@ def _start(lease: Lease, starts: Sequence[Start], now: datetime) -> list[Start]:
     wanted = ((s.job.pk, s.job.attempt, s.epoch, lease.term, s.spec and s.spec.digest, s.job.started_at or now, now) for s in starts)
     written = {key for (key,) in sets.ask(_start_sql(), *sets.rows(wanted))}
     started = [start for start in starts if start.job.pk in written]
-    record(_told("job.started", start, lease) for start in started)
-    flows = {start.job.workflow_id for start in started}
-    refresh_workflows(flows, now, started=flows, term=lease.term)
+    moved = [(start.job.workflow_id, _told("job.started", start, lease)) for start in started]
+    record_moves(moved, now, are_starts=True, term=lease.term)
     return started
 
 

@@ -12,9 +12,9 @@ from uuid import UUID
 from scheduling.engine.entry import End, Entry
 from scheduling.engine.lease import Lease
 from scheduling.engine.store import sets
-from scheduling.engine.store.log import SCHEDULER, finished_event, job_event, record
+from scheduling.engine.store.log import SCHEDULER, finished_event, job_event
 from scheduling.engine.store.moves import check_moves
-from scheduling.engine.store.workflows import refresh_workflows
+from scheduling.engine.store.workflows import record_moves
 from scheduling.models import Event
 from scheduling.states import JobState, OnFailure
 
@@ -101,9 +101,9 @@ def end_jobs(lease: Lease, ends: Iterable[End], now: datetime) -> list[Ending]:
     check_moves({JobState.RUNNING}, {ending.end.state for ending in ours.values()})
     written = {key for (key,) in sets.ask(_end_sql(), *sets.rows(_row_of(ending, now) for ending in ours.values()))}
     ended = [ending for key, ending in ours.items() if key in written]
-    record(_told(ending, lease.term) for ending in ended)
+    moved = [(ending.job.workflow_id, _told(ending, lease.term)) for ending in ended]
     stopped = _stop_branches(lease, [ending.job for ending in ended if _stops_branch(ending)], now)
-    refresh_workflows([ending.job.workflow_id for ending in ended] + stopped, now, term=lease.term)
+    record_moves([*moved, *stopped], now, term=lease.term)
     return ended
 
 
@@ -227,8 +227,8 @@ def _rest_sql() -> str:
     )
 
 
-def _stop_branches(lease: Lease, failed: Sequence[JobFacts], now: datetime) -> list[int]:
-    """Cancel the rest of these branches in their workflows, whose keys it returns; other branches are never touched."""
+def _stop_branches(lease: Lease, failed: Sequence[JobFacts], now: datetime) -> list[tuple[int, Event]]:
+    """Cancel the rest of these branches in their workflows; other branches are never touched. What is to be logged, as cancel_waiting."""
     if not failed:
         return []
     asked = ((job.pk, job.workflow_id, job.branch, f"job {job.job_id} before it in the branch has failed") for job in failed)
@@ -253,16 +253,14 @@ def _cancel_sql() -> str:
     )
 
 
-def cancel_waiting(lease: Lease, reasons: dict[int, str], now: datetime) -> list[int]:
-    """Cancel PENDING jobs for reasons of the scheduler's own, by job; the keys of their workflows, still to be refreshed."""
+def cancel_waiting(lease: Lease, reasons: dict[int, str], now: datetime) -> list[tuple[int, Event]]:
+    """Cancel PENDING jobs for reasons of the scheduler's own, by job; what is still to be logged: (workflow, event)."""
     if not reasons:
         return []
     check_moves({JobState.PENDING}, {JobState.CANCELLED})
     jobs = [JobFacts.of(row) for row in sets.ask(_waiting_sql(), *sets.keys(reasons))]
     gone = {key for (key,) in sets.ask(_cancel_sql(), *sets.rows((key, reason, now) for key, reason in reasons.items()))}
-    cancelled = [job for job in jobs if job.pk in gone]
-    record(_cancelled(job, reasons[job.pk], lease.term) for job in cancelled)
-    return [job.workflow_id for job in cancelled]
+    return [(job.workflow_id, _cancelled(job, reasons[job.pk], lease.term)) for job in jobs if job.pk in gone]
 
 
 def _cancelled(job: JobFacts, reason: str, term: int) -> Event:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from scheduling.engine.lease import Lease
-from scheduling.engine.store.log import leader_event, record
+from scheduling.engine.store.log import leader_event
 from scheduling.models import Event, Workflow
 from scheduling.states import FINISHED_WORKFLOW
 
@@ -65,7 +65,7 @@ class EventTrimmer:
         removed = _events(keys).delete()[0]
         if mark is None:
             mark = leader_event("log.trimmed", lease.term, before=before.isoformat(), deleted=removed)
-            record([mark])
+            mark.save(force_insert=True)  # it gets a key, by which it is found again
         else:
             mark.data["deleted"] += removed
             mark.save(update_fields=["data"])

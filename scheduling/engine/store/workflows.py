@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -28,25 +28,42 @@ class Standing:
     finished_at: datetime | None
 
 
-def refresh_workflows(
-    workflows: Iterable[int], now: datetime, *, started: Collection[int] = (), actor: str = SCHEDULER, term: int = 0
-) -> dict[int, Standing]:
-    """Derive status, started_at and finished_at from the jobs, save and log what changed, tell the browser; how they now stand, by key.
+def refresh_workflow(workflow: int, now: datetime, *, actor: str) -> Standing:
+    """Bring a workflow in line with its jobs, log what changed, tell the browser; how it now stands. The caller holds the owner's row lock."""
+    after, told = _refresh([workflow], now, has_started=False, actor=actor, term=0)
+    record(told.values())
+    return after[workflow]
 
-    `started` are those of which a job has just been started. The caller holds the owners' row locks, or is the leader inside its transaction.
+
+def record_moves(moved: Sequence[tuple[int, Event]], now: datetime, *, are_starts: bool = False, term: int) -> None:
+    """Log moves of jobs, (workflow, event) in order, and bring their workflows in line. Inside the leader's transaction.
+
+    In the log a workflow starts right after the first start of a job, and finishes right after its last end.
     """
+    _, told = _refresh((flow for flow, _ in moved), now, has_started=are_starts, actor=SCHEDULER, term=term)
+    places: dict[int, int] = {}
+    for place, (flow, _) in enumerate(moved):
+        if not (are_starts and flow in places):
+            places[flow] = place
+    after = {place: told[flow] for flow, place in places.items() if flow in told}
+    record(event for place, (_, moving) in enumerate(moved) for event in (moving, after.get(place)) if event is not None)
+
+
+def _refresh(
+    workflows: Iterable[int], now: datetime, *, has_started: bool, actor: str, term: int
+) -> tuple[dict[int, Standing], dict[int, Event]]:
+    """Derive status, started_at and finished_at from the jobs and save what changed: how the workflows stand, and what is to be logged."""
     asked = sorted(set(workflows))
     if not asked:
-        return {}
+        return {}, {}
     before, unfinished = _read(asked)
     counts = _final_counts([key for key in before if key not in unfinished])
-    after = {key: _derived(row, counts.get(key, {JobState.PENDING: 1}), now, has_started=key in started) for key, row in before.items()}
+    after = {key: _derived(row, counts.get(key, {JobState.PENDING: 1}), now, has_started=has_started) for key, row in before.items()}
     changed = [row for key, row in after.items() if row != before[key]]
     if changed:
         _save(changed)
-    record(event for row in changed if (event := _told(before[row.pk], row, actor, term)))
     events.workflows_changed((row.owner_id, row.uuid) for row in after.values())
-    return after
+    return after, {row.pk: event for row in changed if (event := _told(before[row.pk], row, actor, term))}
 
 
 def _derived(row: Standing, counts: Mapping[JobState, int], now: datetime, *, has_started: bool) -> Standing:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scheduling.engine.config import EngineConfig
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.lease import Lease
 from scheduling.engine.loop import SchedulerLoop
-from scheduling.engine.messages import Bundle
+from scheduling.engine.messages import Bundle, Parcel
 from scheduling.engine.pool import PoolUnavailable
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.models import Job, Workflow
@@ -30,8 +31,13 @@ class Pool(InlinePool):
         #: What becomes of a bundle: "done", "dropped" (nobody ever hears of it), "undelivered" (done, but its outcome is lost).
         self.fate: Callable[[Bundle], str] = lambda bundle: "done"
 
-    def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
-        """Run it and push what became of it."""
+    def submit(self, parcels: Sequence[Parcel]) -> None:
+        """Run them and push what became of them."""
+        for parcel in parcels:
+            for bundle in parcel.bundles:
+                self._submit(bundle, parcel)
+
+    def _submit(self, bundle: Bundle, parcel: Parcel) -> None:
         fate = self.fate(bundle)
         if fate == "unavailable":
             raise PoolUnavailable("the broker is away")
@@ -39,7 +45,7 @@ class Pool(InlinePool):
         if fate != "done":
             self.dropped.add(bundle.id)
         if fate != "dropped":
-            super().submit(bundle, queue=queue, is_first=is_first)
+            super().submit([replace(parcel, bundles=(bundle,))])
             outcome = self.outcomes.pop()
             if fate == "done":
                 self.inbox.push(bundle.term, outcome.to_json())

@@ -39,7 +39,8 @@ class Workshop:
             self.under_way.append(sent)
             self.dispatched += 1
             assert not set(sent.bundle.tiles) & self._tiles_under_way(sent), "a tile is with two bundles"
-        assert self.ledger.under_way == len(self.under_way) <= 2 * self.processes
+        assert self.ledger.under_way == len(self.under_way)
+        assert len({sent.parcel for sent in self.under_way}) <= 2 * self.processes
 
     def _tiles_under_way(self, new: Dispatch) -> set[int]:
         same = [sent for sent in self.under_way if sent is not new and sent.bundle.spec.id == new.bundle.spec.id]
@@ -77,10 +78,14 @@ class Workshop:
         self.ledger.settle(outcome(sent, is_lost=True), self.now)
 
     def _lost(self, sent: Dispatch, part: int) -> None:
-        self._carry_out(sent, min(part, len(sent.bundle.tiles)))
+        """With everything that travels in its parcel."""
+        gone = [sent, *(other for other in self.under_way if other.parcel == sent.parcel)]
+        for other in gone:
+            self._carry_out(other, min(part, len(other.bundle.tiles)))
+        self.under_way = [other for other in self.under_way if other not in gone]
         self.now += 10.0
-        held = frozenset(other.bundle.id for other in self.under_way)
-        assert self.ledger.lose_unnamed(held, self.now) == 1
+        held = frozenset(other.parcel for other in self.under_way)
+        assert self.ledger.lose_unnamed(held, self.now) == len(gone)
 
     def _late(self, sent: Dispatch, part: int) -> None:
         self.late.append(self._carry_out(sent, len(sent.bundle.tiles)))
