@@ -18,6 +18,7 @@ from scheduling.jobtypes import registry, running
 from scheduling.jobtypes.base import JobContext, JobFailed, WorkerSettings
 from scheduling.jobtypes.refusals import missing_root, refusal_of
 from scheduling.jobtypes.tilefiles import FolderGone, TilesLost
+from scheduling.watching.slots import carrying
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ TASK = "scheduling.bundle"
 #: Delivering an outcome is tried this long; after that the ledger finds the bundle lost.
 DELIVERY_S = 20.0
 STOPPED = "stopped"
+ENDED = b"ended"
 
 
 @shared_task(name=TASK, ignore_result=True, bind=True)
@@ -33,7 +35,10 @@ def bundle(self: Task[[dict[str, Any]], None], message: dict[str, Any]) -> None:
     """Carry out a bundle and deliver what became of it to the leader that sent it."""
     order = Bundle.from_json(message)
     worker = f"{self.request.hostname}/{os.getpid()}"
-    deliver(redis(), order.term, run(order, worker_settings(), worker=worker, is_stopped=is_stopped(order)))
+    skips = is_stopped(order)
+    with carrying(order):
+        outcome = run(order, worker_settings(), worker=worker, is_stopped=skips)
+    deliver(redis(), order.term, outcome)
 
 
 def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped: bool = False) -> Outcome:
@@ -112,7 +117,7 @@ def deliver(client: Redis, term: int, outcome: Outcome, *, within_s: float = DEL
 
 
 def stop_key(job: str, epoch: int) -> str:
-    """The Redis key that says that bundles of this claim need not be started any more."""
+    """The Redis key that says that bundles of this claim need not be started any more; with ENDED, nor be carried on."""
     return f"{STOPPED}:{job}:{epoch}"
 
 

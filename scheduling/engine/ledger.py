@@ -54,6 +54,7 @@ class Ledger:
         self._sent: dict[str, Sent] = {}
         #: When a bundle was last named by a worker or seen in a queue.
         self._named_at: dict[str, float] = {}
+        self._looked_at = float("inf")
         self._clocks: dict[str, FairClock] = {}
         #: Outcomes that were not of a bundle under way: late, double or of another claim.
         self.stale = 0
@@ -159,9 +160,7 @@ class Ledger:
         entry = self._entries[sent.job]
         entry.bundles.discard(outcome.bundle)
         if outcome.is_lost:
-            self._lose(
-                entry, sent.bundle, now, outcome.failure.message if outcome.failure else "the worker process died while computing it"
-            )
+            self._lose(entry, sent.bundle, now, outcome.failure or Failure(message="the worker process died while computing it"))
             return
         self._charge(entry, outcome.seconds - sent.guess_s)
         self.worker_s[sent.queue] = self.worker_s.get(sent.queue, 0.0) + outcome.seconds
@@ -221,33 +220,37 @@ class Ledger:
         if now - entry.refused_since > self._config.disk_patience_s and not entry.is_decided:
             entry.finish_as(JobState.FAILED, error=f"{why}, for {self._config.disk_patience_s / 60:.0f} minutes")
 
-    def _lose(self, entry: Entry, bundle: Bundle, now: float, message: str) -> None:
-        """A worker process died with this bundle, or had to be ended: find what it finished; its tiles go alone, and alone they are charged."""
+    def _lose(self, entry: Entry, bundle: Bundle, now: float, failure: Failure) -> None:
+        """A worker process died with this bundle, or had to be ended: find what it finished.
+
+        Its tiles go alone, and alone they are charged, unless it was the disk.
+        """
+        entry.stage = Stage.PLAN
+        if failure.refusal:
+            self._refuse(entry, failure.refusal, now)
+            return
         entry.alone.update(bundle.tiles)
         if len(bundle.tiles) <= 1:
-            tile = bundle.tiles[0] if bundle.tiles else None
-            self._fail(entry, Failure(message=message, tile=tile), now)
-        entry.stage = Stage.PLAN
+            self._fail(entry, replace(failure, tile=bundle.tiles[0] if bundle.tiles else None), now)
 
     def lose_unnamed(self, held: frozenset[str], now: float) -> int:
         """Bundles that nobody has held for a while are lost, charged to no tile; how many.
 
-        For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody.
+        For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody. What is named may take
+        as long as it needs: its worker watches over it. Time in which nobody looked here does not count: a busy machine lets
+        heartbeats come late as well.
         """
+        late_s = max(0.0, now - self._looked_at - 2 * self._config.tick_s)
+        self._looked_at = now
+        self._named_at = {key: at + late_s for key, at in self._named_at.items()}
         self._named_at = {key: now if key in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
-        late = [
-            sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s or self._is_overdue(sent, now)
-        ]
+        late = [sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s]
         for job in {sent.job for sent in late}:
             self._entries[job].stage = Stage.PLAN
         for sent in late:
             del self._sent[sent.bundle.id]
             self._entries[sent.job].bundles.discard(sent.bundle.id)
         return len(late)
-
-    def _is_overdue(self, sent: Sent, now: float) -> bool:
-        """Named, but it should have come back or have been ended long ago: the worker's parent does not do its part."""
-        return now - sent.sent_at > sent.bundle.limit_s + self._config.overdue_s
 
     def lose_everything(self) -> None:
         """Redis was restarted: nothing sent before can be relied on."""
@@ -325,6 +328,11 @@ class Ledger:
     def stopping(self) -> list[Claimed]:
         """Jobs that are over while bundles of them are still under way."""
         return [entry.claimed for entry in self._entries.values() if entry.is_over and entry.bundles]
+
+    @property
+    def decided(self) -> frozenset[int]:
+        """Jobs that have ended but for what is still under way."""
+        return frozenset(job for job, entry in self._entries.items() if entry.is_decided)
 
     def planned(self) -> list[Entry]:
         """Entries that have a progress to show."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import time
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -12,12 +12,14 @@ from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.messages import Bundle
+from scheduling.tasks import ENDED, stop_key
 from scheduling.tasks import bundle as bundle_task
-from scheduling.tasks import stop_key
 from scheduling.version import broker_prefix
 
 EXPIRES_S = 60
 STOP_KEPT_S = 3600
+#: What waits in a queue is held by nobody when no worker of that queue was seen for so long.
+UNSERVED_S = 60.0
 #: How kombu names the list of a queue's lower priority.
 PRIORITY_SEPARATOR = "\x06\x16"
 FIRST, LATER = 0, 1
@@ -33,8 +35,8 @@ class Pool(Protocol):
     def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
         """Send a bundle; `is_first` overtakes the others. Raises PoolUnavailable."""
 
-    def stop(self, job: str, epoch: int) -> None:
-        """Let bundles of this claim that have not begun come back unworked."""
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
+        """Let bundles of this claim that have not begun come back unworked; of a job that has ended, also end soon what is under way."""
 
     def workers(self) -> list[presence.Heartbeat]:
         """Live workers. Raises PoolUnavailable."""
@@ -48,6 +50,8 @@ class CeleryPool:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        #: When a worker of a queue was last seen.
+        self._served_at = {"cpu": time.monotonic()}
 
     def submit(self, bundle: Bundle, *, queue: str, is_first: bool) -> None:
         """As Pool.submit."""
@@ -58,15 +62,14 @@ class CeleryPool:
                 queue=queue,
                 priority=FIRST if is_first else LATER,
                 expires=EXPIRES_S,
-                time_limit=math.ceil(bundle.limit_s),
             )
         except (OperationalError, RedisError, OSError) as error:
             raise PoolUnavailable(str(error)) from error
 
-    def stop(self, job: str, epoch: int) -> None:
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
         """As Pool.stop."""
         try:
-            self._redis.set(stop_key(job, epoch), "1", ex=STOP_KEPT_S)
+            self._redis.set(stop_key(job, epoch), ENDED if is_ended else b"1", ex=STOP_KEPT_S)
         except RedisError as error:
             raise PoolUnavailable(str(error)) from error
 
@@ -81,7 +84,9 @@ class CeleryPool:
         """As Pool.held."""
         workers = self.workers()
         named = {bundle for worker in workers for bundle in worker.bundles}
-        return frozenset(named | self._queued({queue for worker in workers for queue in worker.queues} | {"cpu"}))
+        now = time.monotonic()
+        self._served_at |= {queue: now for worker in workers for queue in worker.queues}
+        return frozenset(named | self._queued({queue for queue, at in self._served_at.items() if now - at <= UNSERVED_S}))
 
     def _queued(self, queues: set[str]) -> set[str]:
         names = [f"{broker_prefix()}{queue}" for queue in queues]

@@ -22,7 +22,7 @@ class InlinePool:
         """Run it now; the outcome waits in `outcomes`."""
         self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
 
-    def stop(self, job: str, epoch: int) -> None:
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
         """As Pool.stop."""
         self._stopped.add((job, epoch))
 

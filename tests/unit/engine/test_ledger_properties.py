@@ -78,9 +78,9 @@ class Workshop:
 
     def _lost(self, sent: Dispatch, part: int) -> None:
         self._carry_out(sent, min(part, len(sent.bundle.tiles)))
-        self.now += 10.0
         held = frozenset(other.bundle.id for other in self.under_way)
-        assert self.ledger.lose_unnamed(held, self.now) == 1
+        assert sum(self.ledger.lose_unnamed(held, self.now + second) for second in range(11)) == 1
+        self.now += 10.0
 
     def _late(self, sent: Dispatch, part: int) -> None:
         self.late.append(self._carry_out(sent, len(sent.bundle.tiles)))
