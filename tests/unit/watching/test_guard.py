@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -47,7 +48,8 @@ def child() -> Iterator[psutil.Popen]:
     """A process of this one that hangs."""
     with psutil.Popen([sys.executable, "-c", "import signal;signal.pause()"]) as process:
         yield process
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def carried_by(child: psutil.Popen) -> tuple[Slots, Carried]:
