@@ -26,8 +26,21 @@ pytestmark = pytest.mark.engine
 NewWorker = Callable[..., Worker]
 STOPPED_S = 30.0
 HOGS = 10
+#: Leaves a process some hundredths of a CPU beside ten others.
+NICE = 10
 #: A process that takes what CPU it gets, and ends by itself whatever becomes of the test.
 HOG = "import signal; signal.alarm(90)\nwhile True: pass"
+#: Tiles that compute for a tenth of a second, of the CPU's time.
+COMPUTING = """
+import time
+from scheduling.jobtypes.simulated import Simulated
+def process(self, context, tiles):
+    end = time.thread_time() + 0.1
+    while time.thread_time() < end:
+        pass
+    yield from ((index, b"") for index in tiles)
+Simulated.process = process
+"""
 #: Tiles that never end: tile 3 of five waits, tile 0 of six and of seven computes.
 WITHOUT_END = """
 import threading
@@ -44,9 +57,18 @@ Simulated.process = process
 
 
 @pytest.fixture
-def new_worker(redis_server: RedisServer, worker: Worker) -> Iterator[NewWorker]:
-    """Starts workers in place of the package's own; all are gone at the end."""
-    worker.kill()
+def engine(transactional_db: None, redis_server: RedisServer, _worker: Worker) -> Engine:
+    """The loop on an empty database, without the package's own worker."""
+    from workflowsite.celery import app
+
+    _worker.stop()
+    app.set_default()
+    return Engine(redis_server.url)
+
+
+@pytest.fixture
+def new_worker(redis_server: RedisServer) -> Iterator[NewWorker]:
+    """Starts workers; all are gone at the end."""
     started: list[Worker] = []
 
     def start(name: str, **options: object) -> Worker:
@@ -76,9 +98,9 @@ def starve(worker: Worker) -> None:
     assert worker.process is not None
     for process in (psutil.Process(worker.process.pid), *worker.children()):
         for thread in process.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, 19)
+            os.setpriority(os.PRIO_PROCESS, thread.id, NICE)
     with suppress(OSError):
-        Path(f"/proc/{worker.process.pid}/autogroup").write_text("19")
+        Path(f"/proc/{worker.process.pid}/autogroup").write_text(str(NICE))
 
 
 def most_often_computed(engine: Engine) -> int:
@@ -97,10 +119,10 @@ def test_on_a_machine_that_leaves_its_workers_next_to_nothing_every_job_succeeds
     engine: Engine, new_worker: NewWorker, hogs: Callable[[], None], alice: User, bob: User
 ) -> None:
     engine.lead(stuck_s=1.0, lost_after_s=5.0)
-    starved = new_worker("starved", processes=2)
+    starved = new_worker("starved", processes=2, before=COMPUTING)
     hogs()
     starve(starved)
-    workflows = [submit(user, ("a", "a"), ("b", "b"), tiles=6, seconds_per_tile=0.01) for user in (alice, bob)]
+    workflows = [submit(user, ("a", "a"), tiles=4, seconds_per_tile=0.01) for user in (alice, bob)]
     engine.finish(*workflows, within_s=90)
     assert_all_succeeded(engine, *workflows)
 
