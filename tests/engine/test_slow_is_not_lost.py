@@ -122,8 +122,8 @@ def test_on_a_machine_that_leaves_its_workers_next_to_nothing_every_job_succeeds
     starved = new_worker("starved", processes=2, before=COMPUTING)
     hogs()
     starve(starved)
-    workflows = [submit(user, ("a", "a"), tiles=4, seconds_per_tile=0.01) for user in (alice, bob)]
-    engine.finish(*workflows, within_s=90)
+    workflows = [submit(user, ("a", "a"), tiles=3, seconds_per_tile=0.01) for user in (alice, bob)]
+    engine.finish(*workflows, within_s=150)
     assert_all_succeeded(engine, *workflows)
 
 
