@@ -21,6 +21,7 @@ from scheduling.jobtypes.base import JobContext, JobFailed, JobType, WorkerSetti
 from scheduling.jobtypes.refusals import missing_root, refusal_of
 from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.tilefiles import FolderGone, TilesLost
+from scheduling.watching.slots import carrying
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ TASK = "scheduling.parcel"
 #: Delivering an outcome is tried this long; after that the ledger finds the bundle lost.
 DELIVERY_S = 20.0
 STOPPED = "stopped"
+ENDED = b"ended"
 #: Outcomes of small bundles are delivered together, this late at most.
 GATHER_S = 0.02
 
@@ -47,7 +49,10 @@ def carry_out(orders: Sequence[Bundle], settings: WorkerSettings, *, worker: str
     """What becomes of these bundles, in order. Those of which nothing has begun when the time box is over come back as they are."""
     is_over = running.time_box(orders[0].time_box_s)
     for place, order in enumerate(orders):
-        yield run(order, settings, worker=worker, is_stopped=order.id in stopped or (place > 0 and is_over()))
+        skips = order.id in stopped or (place > 0 and is_over())
+        with carrying(order, parcel=orders[0].id):
+            outcome = run(order, settings, worker=worker, is_stopped=skips)
+        yield outcome
 
 
 class Delivery:
@@ -171,7 +176,7 @@ def deliver(client: Redis, term: int, *outcomes: Outcome, within_s: float = DELI
 
 
 def stop_key(job: str, epoch: int) -> str:
-    """The Redis key that says that bundles of this claim need not be started any more."""
+    """The Redis key that says that bundles of this claim need not be started any more; with ENDED, nor be carried on."""
     return f"{STOPPED}:{job}:{epoch}"
 
 

@@ -17,7 +17,8 @@ _ROOM = Path(__file__).resolve().parent
 SHARED = (
     "tasks.py",
     "worker.py",
-    "solo.py",
+    "guard.py",
+    "watching",
     "engine/messages.py",
     "engine/inbox.py",
     "engine/presence.py",

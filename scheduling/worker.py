@@ -9,32 +9,32 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import WorkerLostError
 from celery import signals
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state as worker_state
 from redis import Redis, RedisError
 
-from scheduling import solo
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
-from scheduling.engine.messages import Bundle, Failure, Outcome
+from scheduling.engine.messages import Bundle, Failure
+from scheduling.guard import Guard, SoloGuard, report_lost
 from scheduling.instanseg import devices, threads
 from scheduling.slides.memory import keep_freed
-from scheduling.tasks import DELIVERY_S, TASK, deliver
+from scheduling.tasks import TASK
 from scheduling.version import code_version
+from scheduling.watching import slots
+from scheduling.watching.forgotten import Forgotten
+from scheduling.watching.vitals import count_apart
 from workflowsite import env
 
 logger = logging.getLogger(__name__)
-
-#: A process that ends itself waits no longer for Redis: the ledger finds the bundle without its word.
-STUCK_DELIVERY_S = 2.0
 
 
 class HeartbeatThread(threading.Thread):
@@ -42,6 +42,8 @@ class HeartbeatThread(threading.Thread):
 
     def __init__(self, name: str, queues: tuple[str, ...], processes: int) -> None:
         super().__init__(name="heartbeat", daemon=True)
+        self.guard: Guard | None = None
+        self._forgotten, self._beaten_at = Forgotten(), time.monotonic()
         self._worker, self._queues, self._processes = name, queues, processes
         self._redis: Redis = connect(env.read().redis_url, timeout_s=2)
         self._ended = threading.Event()
@@ -50,6 +52,7 @@ class HeartbeatThread(threading.Thread):
     def run(self) -> None:
         """Beat until the worker ends."""
         while not self._ended.wait(presence.BEAT_S):
+            count_apart()
             self.beat()
 
     def beat(self) -> None:
@@ -68,7 +71,7 @@ class HeartbeatThread(threading.Thread):
             logger.info("leaving without a word: %s", error, extra={"action": "leave_missed"})
 
     def _heartbeat(self) -> presence.Heartbeat:
-        held = tuple(request.id for request in list(worker_state.reserved_requests))
+        held = self._held()
         asked = {worker_state.should_stop, worker_state.should_terminate}  # each None until a signal sets an exit code
         state = "stopping" if asked != {None} else "running" if held else "idle"
         return presence.Heartbeat(
@@ -80,6 +83,17 @@ class HeartbeatThread(threading.Thread):
             version=code_version(),
             heartbeat=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         )
+
+    def _held(self) -> tuple[str, ...]:
+        """Bundles received and not ended, but for those of which nothing will come: named by nobody, they are sent again."""
+        held = [request.id for request in list(worker_state.reserved_requests)]
+        if self.guard is None:
+            return tuple(held)
+        carried = {one.parcel for one in self.guard.slots.carried()}
+        now, before = time.monotonic(), self._beaten_at
+        self._beaten_at = now
+        left = self._forgotten.look(held, carried, free=self._processes - len(carried), passed_s=now - before)
+        return tuple(parcel for parcel in held if parcel not in left | self.guard.ended)
 
 
 _threads: list[HeartbeatThread] = []
@@ -103,7 +117,9 @@ def _check_device(sender: Any, **_: Any) -> None:
 def _share(sender: Any, **_: Any) -> None:
     """Threads that torch may have in each process, as it takes all cores if nobody says otherwise, and memory that each keeps."""
     keep_freed()
-    threads.share_cores(1 if _is_solo(sender) else int(sender.concurrency))
+    processes = 1 if _is_solo(sender) else int(sender.concurrency)
+    threads.share_cores(processes)
+    slots.share(processes)
 
 
 def _is_solo(sender: Any) -> bool:
@@ -116,10 +132,15 @@ def _begin(sender: Any, **_: Any) -> None:
     queues = tuple(sorted(queue.name for queue in sender.task_consumer.queues))
     thread = HeartbeatThread(sender.hostname, queues, sender.pool.num_processes)
     _threads.append(thread)
+    thread.guard = _guard(thread, is_solo=isinstance(sender.pool, SoloPool))
+    thread.guard.begin()
     thread.beat()
     thread.start()
-    if isinstance(sender.pool, SoloPool):
-        solo.begin(solo.Watch(give_up=_report_stuck, leave=thread.end))
+
+
+def _guard(thread: HeartbeatThread, *, is_solo: bool) -> Guard:
+    redis = connect(env.read().redis_url, timeout_s=2)
+    return SoloGuard(slots=slots.shared(), redis=redis, leave=thread.end) if is_solo else Guard(slots=slots.shared(), redis=redis)
 
 
 @signals.worker_shutdown.connect
@@ -130,28 +151,16 @@ def _end(**_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
-    """A child died in mid-bundle, or was ended because nothing came of it: the parent reports it, since the child cannot."""
-    if isinstance(exception, (WorkerLostError, TimeLimitExceeded)) and getattr(sender, "name", None) == TASK and args:
+    """A child died in mid-parcel: the parent reports it, since the child cannot. Of one that the guard has ended, all is said.
+
+    What it had told of already is told of twice, which changes nothing.
+    """
+    if isinstance(exception, WorkerLostError) and getattr(sender, "name", None) == TASK and args:
         orders = [Bundle.from_json(message) for message in args[0]]
-        is_stuck = isinstance(exception, TimeLimitExceeded)
-        for order in orders:
-            _report_lost(order, _stuck(order) if is_stuck else "the worker process died while computing it")
-
-
-def _stuck(order: Bundle) -> str:
-    return f"nothing came of it for {order.limit_s:.0f} s"
-
-
-def _report_stuck(order: Bundle) -> None:
-    """As for a child, of a bundle that runs in this process."""
-    _report_lost(order, _stuck(order), delivery_s=STUCK_DELIVERY_S)
-
-
-def _report_lost(order: Bundle, message: str, delivery_s: float = DELIVERY_S) -> None:
-    logger.warning("a bundle is lost: %s", message, extra={"action": "child_lost", "job_id": order.spec.id, "epoch": order.epoch})
-    base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": socket.gethostname()}
-    outcome = Outcome(**base, is_lost=True, failure=Failure(message=message))
-    deliver(connect(env.read().redis_url), order.term, outcome, within_s=delivery_s)
+        if not any(thread.guard and orders[0].id in thread.guard.ended for thread in _threads):
+            for order in orders:
+                lost = slots.Carried.of(order, parcel=orders[0].id)
+                report_lost(lost, Failure(message="the worker process died while computing it"))
 
 
 @signals.worker_process_init.connect

@@ -40,10 +40,8 @@ class EngineConfig:
     #: A disk that refuses is tried again after so long, and for so long in all.
     disk_probe_s: float = 5.0
     disk_patience_s: float = 600.0
-    #: A bundle in which nothing comes to its end for this long, or ten times what was expected, is ended with its process.
+    #: A bundle whose process does nothing at all for this long, or ten times what was expected, is ended with its process.
     stuck_s: float = 10.0
-    #: A bundle still named so long after its limit is lost: it waits in a queue for a minute at most.
-    overdue_s: float = 75.0
     #: Bundles inside Celery for each worker process.
     bundles_per_process: int = 2
 

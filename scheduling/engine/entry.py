@@ -18,6 +18,8 @@ from scheduling.states import JobState
 TODO, SENT, DONE = 0, 1, 2
 #: A bundle, or a job, is stuck when it takes so many times longer than expected.
 PATIENCE = 10
+#: Time between two looks counts at most as this much: when the leader itself was stopped or late, so was everything else.
+LOOK_AT_MOST_S = 5.0
 #: How fast the measured time of a tile follows the newest bundle.
 EWMA_WEIGHT = 0.3
 
@@ -244,7 +246,7 @@ class Entry:
     def look(self, now: float) -> None:
         """Count the time for which bundles are under way without anything coming of them."""
         if self.bundles:
-            self.stalled_s += now - self.looked_at
+            self.stalled_s += min(now - self.looked_at, LOOK_AT_MOST_S)
         self.looked_at = now
 
     def overrun(self, no_progress_s: float) -> str:
@@ -256,7 +258,7 @@ class Entry:
         return f"nothing came to its end for {patience_s:.0f} s" if self.stalled_s > patience_s else ""
 
     def limit_s(self, kind: Kind, time_box_s: float, least_s: float) -> float:
-        """How long a bundle may take before its process is taken for stuck: ten times what is expected until its next tile ends."""
+        """For how long a bundle's process may do nothing before it is taken for stuck: ten times what is expected until its next tile ends."""
         expected = {
             Kind.PLAN: self.claimed.plan_s,
             Kind.TILES: time_box_s + self.seconds_per_tile * self.batch,

@@ -60,6 +60,7 @@ class Ledger:
         self._shared: set[str] = set()
         #: When a bundle's parcel was last named by a worker or seen in a queue.
         self._named_at: dict[str, float] = {}
+        self._looked_at = float("inf")
         self._clocks: dict[str, FairClock] = {}
         #: Outcomes that were not of a bundle under way: late, double or of another claim.
         self.stale = 0
@@ -198,8 +199,8 @@ class Ledger:
         entry = self._entries[sent.job]
         entry.bundles.discard(outcome.bundle)
         if outcome.is_lost:
-            message = outcome.failure.message if outcome.failure else "the worker process died while computing it"
-            self._lose(entry, sent.bundle, now, message, is_shared=sent.parcel in self._shared)
+            failure = outcome.failure or Failure(message="the worker process died while computing it")
+            self._lose(entry, sent.bundle, now, failure, is_shared=sent.parcel in self._shared)
             return
         self._charge(entry, outcome.seconds - sent.guess_s)
         self.worker_s[sent.queue] = self.worker_s.get(sent.queue, 0.0) + outcome.seconds
@@ -259,33 +260,37 @@ class Ledger:
         if now - entry.refused_since > self._config.disk_patience_s and not entry.is_decided:
             entry.finish_as(JobState.FAILED, error=f"{why}, for {self._config.disk_patience_s / 60:.0f} minutes")
 
-    def _lose(self, entry: Entry, bundle: Bundle, now: float, message: str, *, is_shared: bool) -> None:
-        """A worker process died with this bundle, or had to be ended: find what it finished; its tiles go alone, and alone they are charged."""
+    def _lose(self, entry: Entry, bundle: Bundle, now: float, failure: Failure, *, is_shared: bool) -> None:
+        """A worker process died with this bundle, or had to be ended: find what it finished.
+
+        Its tiles go alone, and alone they are charged, unless it was the disk. `is_shared`: others were in its parcel.
+        """
+        entry.stage = Stage.PLAN
+        if failure.refusal:
+            self._refuse(entry, failure.refusal, now)
+            return
         entry.alone.update(bundle.tiles)
         if len(bundle.tiles) <= 1 and not is_shared:
-            tile = bundle.tiles[0] if bundle.tiles else None
-            self._fail(entry, Failure(message=message, tile=tile), now)
-        entry.stage = Stage.PLAN
+            self._fail(entry, replace(failure, tile=bundle.tiles[0] if bundle.tiles else None), now)
 
     def lose_unnamed(self, held: frozenset[str], now: float) -> int:
         """Bundles that nobody has held for a while are lost, charged to no tile; how many.
 
-        For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody.
+        For a while: between leaving its queue and the worker's next heartbeat a bundle is named by nobody. What is named may take
+        as long as it needs: its worker watches over it. Time in which nobody looked here does not count: a busy machine lets
+        heartbeats come late as well.
         """
+        late_s = max(0.0, now - self._looked_at - 2 * self._config.tick_s)
+        self._looked_at = now
+        self._named_at = {key: at + late_s for key, at in self._named_at.items()}
         self._named_at = {key: now if sent.parcel in held else self._named_at.get(key, sent.sent_at) for key, sent in self._sent.items()}
-        late = [
-            sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s or self._is_overdue(sent, now)
-        ]
+        late = [sent for key, sent in self._sent.items() if now - self._named_at[key] > self._config.lost_after_s]
         for job in {sent.job for sent in late}:
             self._entries[job].stage = Stage.PLAN
         for sent in late:
             del self._sent[sent.bundle.id]
             self._entries[sent.job].bundles.discard(sent.bundle.id)
         return len(late)
-
-    def _is_overdue(self, sent: Sent, now: float) -> bool:
-        """Named, but it should have come back or have been ended long ago: the worker's parent does not do its part."""
-        return now - sent.sent_at > sent.bundle.limit_s + self._config.overdue_s
 
     def lose_everything(self) -> None:
         """Redis was restarted: nothing sent before can be relied on."""
@@ -363,6 +368,11 @@ class Ledger:
     def stopping(self) -> list[Claimed]:
         """Jobs that are over while bundles of them are still under way."""
         return [entry.claimed for entry in self._entries.values() if entry.is_over and entry.bundles]
+
+    @property
+    def decided(self) -> frozenset[int]:
+        """Jobs that have ended but for what is still under way."""
+        return frozenset(job for job, entry in self._entries.items() if entry.is_decided)
 
     def planned(self) -> list[Entry]:
         """Entries that have a progress to show."""

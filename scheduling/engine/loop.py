@@ -224,7 +224,7 @@ class SchedulerLoop:
     def _stop_what_is_over(self) -> None:
         for claimed in self._ledger.stopping():
             try:
-                self._pool.stop(claimed.spec.id, claimed.epoch)
+                self._pool.stop(claimed.spec.id, claimed.epoch, is_ended=claimed.job in self._ledger.decided)
             except PoolUnavailable as error:
                 logger.info("queued bundles will run out: %s", error, extra={"action": "stop_missed", "job_id": claimed.spec.id})
 

@@ -35,7 +35,7 @@ class Bundle:
     epoch: int
     spec: JobSpec
     time_box_s: float
-    #: The worker's process is ended when the bundle takes longer.
+    #: The worker's process is ended when it does nothing for this long: it uses no CPU, waits for none, and reads and writes nothing.
     limit_s: float = 3600.0
     #: TILES: indices, in multiples of `batch`.
     tiles: tuple[int, ...] = ()

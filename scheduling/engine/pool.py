@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -11,9 +12,11 @@ from redis import Redis, RedisError
 from scheduling.engine import presence
 from scheduling.engine.messages import Parcel
 from scheduling.engine.publishing import publish, queue_keys
-from scheduling.tasks import stop_key
+from scheduling.tasks import ENDED, stop_key
 
 STOP_KEPT_S = 3600
+#: What waits in a queue is held by nobody when no worker of that queue was seen for so long.
+UNSERVED_S = 60.0
 
 
 class PoolUnavailable(Exception):
@@ -26,8 +29,8 @@ class Pool(Protocol):
     def submit(self, parcels: Sequence[Parcel]) -> None:
         """Send parcels. Raises PoolUnavailable; then all of them count as not sent."""
 
-    def stop(self, job: str, epoch: int) -> None:
-        """Let bundles of this claim that have not begun come back unworked."""
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
+        """Let bundles of this claim that have not begun come back unworked; of a job that has ended, also end soon what is under way."""
 
     def workers(self) -> list[presence.Heartbeat]:
         """Live workers. Raises PoolUnavailable."""
@@ -41,6 +44,8 @@ class CeleryPool:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        #: When a worker of a queue was last seen.
+        self._served_at = {"cpu": time.monotonic()}
 
     def submit(self, parcels: Sequence[Parcel]) -> None:
         """As Pool.submit."""
@@ -49,10 +54,10 @@ class CeleryPool:
         except RedisError as error:
             raise PoolUnavailable(str(error)) from error
 
-    def stop(self, job: str, epoch: int) -> None:
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
         """As Pool.stop."""
         try:
-            self._redis.set(stop_key(job, epoch), "1", ex=STOP_KEPT_S)
+            self._redis.set(stop_key(job, epoch), ENDED if is_ended else b"1", ex=STOP_KEPT_S)
         except RedisError as error:
             raise PoolUnavailable(str(error)) from error
 
@@ -67,7 +72,9 @@ class CeleryPool:
         """As Pool.held."""
         workers = self.workers()
         named = {parcel for worker in workers for parcel in worker.bundles}
-        return frozenset(named | self._queued({queue for worker in workers for queue in worker.queues} | {"cpu"}))
+        now = time.monotonic()
+        self._served_at |= {queue: now for worker in workers for queue in worker.queues}
+        return frozenset(named | self._queued({queue for queue, at in self._served_at.items() if now - at <= UNSERVED_S}))
 
     def _queued(self, queues: set[str]) -> set[str]:
         keys = [key for queue in queues for key in queue_keys(queue)]

@@ -31,6 +31,10 @@ AS_VERSION = """
 import sys, scheduling.version
 version = sys.argv.pop(1)
 scheduling.version.code_version = lambda: version
+"""
+#: Celery's command line after some other program.
+CELERY = """
+import sys
 from celery.__main__ import main
 sys.argv[0] = "celery"
 main()
@@ -41,9 +45,18 @@ class Worker:
     """A Celery worker that can be killed, stopped and started again."""
 
     def __init__(
-        self, url: str, name: str = "tests", processes: int = PROCESSES, version: str = "", queue: str = "cpu", **environ: str
+        self,
+        url: str,
+        name: str = "tests",
+        processes: int = PROCESSES,
+        version: str = "",
+        queue: str = "cpu",
+        before: str = "",
+        **environ: str,
     ) -> None:
-        self._url, self._name, self._version, self._environ = url, name, version, environ
+        self._url, self._name, self._environ = url, name, environ
+        #: What is run in the worker's process before Celery.
+        self._program = ("-c", AS_VERSION + CELERY, version) if version else ("-c", before + CELERY) if before else ("-m", "celery")
         pool = ("--pool", "solo") if queue == "gpu" else ("--concurrency", str(processes))
         self._options = (*pool, "--queues", queue, "--hostname", f"{name}@%h", "--loglevel", "WARNING")
         self.process: subprocess.Popen[bytes] | None = None
@@ -51,8 +64,7 @@ class Worker:
     def start(self) -> None:
         """Start it and wait for its heartbeat."""
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-        program = ("-c", AS_VERSION, self._version) if self._version else ("-m", "celery")
-        command = (sys.executable, *program, "-A", "workflowsite.celery", "worker", *self._options, *quiet)
+        command = (sys.executable, *self._program, "-A", "workflowsite.celery", "worker", *self._options, *quiet)
         with (settings.DATA_DIR / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=BASE_DIR, env={**os.environ, **self._environ}, stdout=log, stderr=log, start_new_session=True

@@ -105,14 +105,14 @@ def test_the_queues_of_every_worker_are_looked_at(redis: redis_py.Redis) -> None
 
 
 def test_a_stopped_claim_is_marked_for_its_epoch_alone(redis: redis_py.Redis) -> None:
-    CeleryPool(redis).stop("job", 7)
+    CeleryPool(redis).stop("job", 7, is_ended=False)
     assert redis.exists("stopped:job:7") == 1
     assert redis.exists("stopped:job:8") == 0
 
 
 def test_a_pool_without_redis_says_so() -> None:
     pool = CeleryPool(redis_py.Redis.from_url("unix:///no/such/socket"))
-    for use in (pool.workers, pool.held, lambda: pool.stop("job", 1), lambda: pool.submit([parcel("b", queue="cpu")])):
+    for use in (pool.workers, pool.held, lambda: pool.stop("job", 1, is_ended=False), lambda: pool.submit([parcel("b", queue="cpu")])):
         with pytest.raises(PoolUnavailable):
             use()
 

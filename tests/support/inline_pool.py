@@ -25,7 +25,7 @@ class InlinePool:
         for bundle in (bundle for parcel in parcels for bundle in parcel.bundles):
             self.outcomes.append(run(bundle, self.settings, worker="inline", is_stopped=(bundle.spec.id, bundle.epoch) in self._stopped))
 
-    def stop(self, job: str, epoch: int) -> None:
+    def stop(self, job: str, epoch: int, *, is_ended: bool) -> None:
         """As Pool.stop."""
         self._stopped.add((job, epoch))
 

@@ -6,7 +6,7 @@ import pytest
 
 from scheduling.engine.entry import End
 from scheduling.engine.ledger import Dispatch, Ledger
-from scheduling.engine.messages import Kind
+from scheduling.engine.messages import Failure, Kind
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, config, outcome, planned, raised
 
@@ -307,8 +307,38 @@ def test_a_bundle_that_was_named_a_moment_ago_is_not_lost() -> None:
     sent = send_one(ledger)
     for second in range(1, 31):
         assert ledger.lose_unnamed(frozenset({sent.bundle.id}), float(second)) == 0
+    for second in range(31, 36):
+        assert ledger.lose_unnamed(frozenset(), float(second)) == 0
+    assert ledger.lose_unnamed(frozenset(), 36.0) == 1
+
+
+def test_a_leader_that_did_not_look_for_a_while_gives_bundles_that_while_to_be_named() -> None:
+    ledger = new_ledger()
+    ledger.add(claimed(tiles=1))
+    sent = send_one(ledger)
+    assert ledger.lose_unnamed(frozenset({sent.bundle.id}), 1.0) == 0
     assert ledger.lose_unnamed(frozenset(), 31.0) == 0
-    assert ledger.lose_unnamed(frozenset(), 35.1) == 1
+    for second in range(32, 35):
+        assert ledger.lose_unnamed(frozenset(), float(second)) == 0
+    assert ledger.lose_unnamed(frozenset(), 35.0) == 1
+
+
+def test_a_bundle_that_a_worker_names_is_never_lost_however_long_it_takes() -> None:
+    ledger = new_ledger()
+    ledger.add(claimed(tiles=1))
+    sent = send_one(ledger)
+    assert not any(ledger.lose_unnamed(frozenset({sent.bundle.id}), float(second)) for second in range(2000))
+
+
+def test_a_bundle_lost_to_a_disk_that_does_not_answer_is_charged_to_no_tile_and_its_job_waits() -> None:
+    ledger = new_ledger()
+    ledger.add(claimed(tiles=None))
+    ledger.settle(planned(send_one(ledger), 1), 0.0)
+    sent = send_one(ledger)
+    ledger.settle(outcome(sent, is_lost=True, failure=Failure(message="no answer", refusal="the disk does not answer")), 10.0)
+    ledger.look(10.0)
+    end = only_end(ledger)
+    assert (end.state, end.tries, end.retry_reason) == (JobState.PENDING, {}, "the disk does not answer, retrying")
 
 
 def test_what_a_lost_bundle_was_charged_stays_charged() -> None:

@@ -83,9 +83,9 @@ class Workshop:
         for other in gone:
             self._carry_out(other, min(part, len(other.bundle.tiles)))
         self.under_way = [other for other in self.under_way if other not in gone]
-        self.now += 10.0
         held = frozenset(other.parcel for other in self.under_way)
-        assert self.ledger.lose_unnamed(held, self.now) == len(gone)
+        assert sum(self.ledger.lose_unnamed(held, self.now + second) for second in range(11)) == len(gone)
+        self.now += 10.0
 
     def _late(self, sent: Dispatch, part: int) -> None:
         self.late.append(self._carry_out(sent, len(sent.bundle.tiles)))

@@ -64,3 +64,10 @@ def test_texts_arrive_as_every_database_takes_them_and_bounded() -> None:
     assert read.failure is not None and read.failure.message.startswith("a�b\\udcffx")
     assert len(read.failure.message) < 101_000 and read.failure.tile == 1
     assert read.warnings == ("w�",)
+
+
+def test_a_spec_travels_with_its_device_and_one_without_means_the_cpu() -> None:
+    spec = JobSpec(id="job", owner="alice", job_type="INSTANSEG_WSI", parameters={}, slide=None, device="gpu")
+    assert JobSpec.from_json(spec.to_json()).device == "gpu"
+    old = {name: value for name, value in spec.to_json().items() if name != "device"}
+    assert JobSpec.from_json(old).device == "cpu"
