@@ -56,7 +56,8 @@ def _database(url: str | None, data_dir: Path) -> dict[str, Any]:
         }
         # Tests use a file too: SQLite in memory locks tables, not the database, and does not wait.
         test = {"NAME": str(data_dir / "test.sqlite3")}
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options, "TEST": test}
+        kept = {"CONN_MAX_AGE": None}  # opening a file anew for each request costs as much as a short request
+        return {"ENGINE": "workflowsite.sqlite", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options, "TEST": test, **kept}
     database: dict[str, Any] = {**dj_database_url.parse(url)}
     database["OPTIONS"] = {**(database.get("OPTIONS") or {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
     return database
