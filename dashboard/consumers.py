@@ -138,10 +138,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     # ---- what the server says -------------------------------------------------------------------------------------------
 
-    async def live_workflow(self, event: dict[str, Any]) -> None:
-        """A job or workflow changed state."""
+    async def live_workflows(self, event: dict[str, Any]) -> None:
+        """Jobs or workflows changed state."""
         for feed in self.feeds.values():
-            feed.workflow_changed(event["workflow"], self._now())
+            for workflow in event["workflows"]:
+                feed.workflow_changed(workflow, self._now())
         self._wake.set()
 
     async def live_queue(self, event: dict[str, Any]) -> None:

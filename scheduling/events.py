@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Literal, TypedDict
@@ -26,11 +26,11 @@ QUEUE_GROUP = "queue"
 _under_way: set[Future[None]] = set()
 
 
-class WorkflowChanged(TypedDict):
-    """A job or the workflow changed state, or the workflow is new or gone."""
+class WorkflowsChanged(TypedDict):
+    """Jobs or workflows of one user changed state, or workflows are new or gone."""
 
-    type: Literal["live.workflow"]
-    workflow: str
+    type: Literal["live.workflows"]
+    workflows: list[str]
 
 
 class JobProgress(TypedDict):
@@ -56,7 +56,7 @@ class QueueChanged(TypedDict):
     type: Literal["live.queue"]
 
 
-Message = WorkflowChanged | ProgressMade | QueueChanged
+Message = WorkflowsChanged | ProgressMade | QueueChanged
 
 
 def user_group(user_key: int) -> str:
@@ -66,8 +66,18 @@ def user_group(user_key: int) -> str:
 
 def workflow_changed(user_key: int, workflow: UUID) -> None:
     """Tell, after commit, that something in this workflow changed."""
-    message: WorkflowChanged = {"type": "live.workflow", "workflow": str(workflow)}
-    transaction.on_commit(lambda: publish([(user_group(user_key), message)]), robust=True)
+    workflows_changed([(user_key, workflow)])
+
+
+def workflows_changed(changed: Iterable[tuple[int, UUID]]) -> None:
+    """Tell, after commit, that something in these workflows (user, workflow) changed: one message a user, however many there are."""
+    by_user: dict[int, list[str]] = {}
+    for user_key, workflow in changed:
+        by_user.setdefault(user_key, []).append(str(workflow))
+    messages: list[tuple[str, Message]] = [
+        (user_group(user_key), WorkflowsChanged(type="live.workflows", workflows=workflows)) for user_key, workflows in by_user.items()
+    ]
+    transaction.on_commit(lambda: publish(messages), robust=True)
 
 
 def queue_changed() -> None:
@@ -77,14 +87,25 @@ def queue_changed() -> None:
 
 
 def progress_made(user_key: int, workflow: UUID, jobs: list[JobProgress]) -> None:
-    """Tell at once how many tiles are finished; not tied to a transaction."""
-    message: ProgressMade = {"type": "live.progress", "workflow": str(workflow), "jobs": jobs}
-    publish([(user_group(user_key), message)])
+    """Tell at once how many tiles of a workflow's jobs are finished; not tied to a transaction."""
+    progress_of_many({(user_key, workflow): jobs})
+
+
+def progress_of_many(made: Mapping[tuple[int, UUID], list[JobProgress]]) -> None:
+    """As progress_made, of jobs of several workflows, by user and workflow."""
+    messages: list[tuple[str, Message]] = [
+        (user_group(user_key), ProgressMade(type="live.progress", workflow=str(workflow), jobs=jobs))
+        for (user_key, workflow), jobs in made.items()
+    ]
+    publish(messages)
 
 
 def publish(messages: Iterable[tuple[str, Message]]) -> None:
     """Send without waiting; Redis away is logged, nothing is raised."""
-    sending = asyncio.run_coroutine_threadsafe(_send(list(messages)), _loop())
+    listed = list(messages)
+    if not listed:
+        return
+    sending = asyncio.run_coroutine_threadsafe(_send(listed), _loop())
     _under_way.add(sending)
     sending.add_done_callback(_under_way.discard)
 

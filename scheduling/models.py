@@ -247,6 +247,10 @@ class Job(models.Model):
             models.Index(
                 fields=["owner", "lane", "id"], condition=Q(state__in=sorted(s.value for s in UNFINISHED)), name="job_unfinished_by_lane"
             ),
+            # store.workflows: has the workflow anything unfinished.
+            models.Index(
+                fields=["workflow"], condition=Q(state__in=sorted(s.value for s in UNFINISHED)), name="job_unfinished_of_workflow"
+            ),
             # store.heads: what waits, in order of submission.
             models.Index(fields=["owner", "id"], condition=Q(state=JobState.PENDING), name="job_waiting_of_owner"),
             # store.samples, selectors.health: how much waits, and since when.

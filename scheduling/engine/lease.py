@@ -14,18 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import psutil
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from scheduling.engine.store import sets
 from scheduling.models import SchedulerLease
 
 #: PostgreSQL ends a leader's session that hangs inside a transaction, so that it cannot hold everybody up.
 IDLE_IN_TRANSACTION_S = 3
 LOCK_TIMEOUT_S = 5
+
+
+_OWN = "WHERE id = 1 AND holder = %s AND term = %s"
+_EPOCHS = f"UPDATE scheduling_schedulerlease SET epoch = epoch + %s {_OWN} RETURNING epoch"  # noqa: S608  (texts of ours)
 
 
 class Deposed(Exception):
@@ -47,6 +53,8 @@ class Lease:
     lease_s: float
     #: When the last attempt that succeeded was begun, by this process's monotonic clock.
     renewed_at: float = field(default_factory=time.monotonic)
+    #: What the row said when the last transaction began.
+    _standing: tuple[bool, frozenset[str]] = field(default=(False, frozenset()), init=False)
     #: Schedulers that began together do not renew together.
     _jitter: float = field(default_factory=lambda: random.uniform(0.8, 1.0))
 
@@ -56,8 +64,11 @@ class Lease:
         began = time.monotonic()
         with transaction.atomic():
             _bound_waits()
-            if not self._own().update(trusted_until=Now() + timedelta(seconds=self.lease_s)):
+            own = sets.ask(_renew_sql(), self.lease_s, self.holder, self.term)
+            if not own:
                 raise Deposed(f"term {self.term} has ended")
+            [(is_draining, queues)] = own
+            self._standing = bool(is_draining), frozenset(sets.as_json(queues))
             yield
         self.renewed_at, self._jitter = began, random.uniform(0.8, 1.0)
 
@@ -73,18 +84,19 @@ class Lease:
 
     def new_epochs(self, count: int) -> range:
         """Epochs never handed out before. Inside `transaction`."""
-        self._own().update(epoch=F("epoch") + count)
-        last = self._own().values_list("epoch", flat=True).get()
+        if not count:
+            return range(0)
+        [(last,)] = sets.ask(_EPOCHS, count, self.holder, self.term)
         return range(last - count + 1, last + 1)
 
     def standing(self) -> tuple[bool, frozenset[str]]:
         """Whether the operator lets the work run out, and the queues for whose work slots are given. Inside `transaction`."""
-        is_draining, queues = self._own().values_list("is_draining", "expected_queues").get()
-        return is_draining, frozenset(queues)
+        return self._standing
 
     def expect(self, queues: frozenset[str]) -> None:
         """Say for the work of which queues slots are given. Inside `transaction`."""
         self._own().update(expected_queues=sorted(queues))
+        self._standing = self._standing[0], queues
 
     def resign(self) -> bool:
         """Give the leadership up, so that another scheduler takes over at once; False when it was lost before."""
@@ -134,6 +146,16 @@ def _host() -> str:
         marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
         marks.append(str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]"))
     return "-".join(marks)
+
+
+@cache
+def _renew_sql() -> str:
+    """The row's lock, the renewed trust, and what the row says, in one statement. Seconds are added to the database's clock."""
+    if connection.vendor == "postgresql":
+        until = "STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'"
+    else:
+        until = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')"
+    return f"UPDATE scheduling_schedulerlease SET trusted_until = {until} {_OWN} RETURNING is_draining, expected_queues"  # noqa: S608
 
 
 def _bound_waits() -> None:

@@ -72,7 +72,7 @@ def test_a_change_is_told_to_its_owner_alone_and_after_the_commit(listen: Callab
         events.workflow_changed(1, WORKFLOW)
         events.flush()
         assert mine._heard.empty()
-    assert mine.end() == [{"type": "live.workflow", "workflow": str(WORKFLOW)}]
+    assert mine.end() == [{"type": "live.workflows", "workflows": [str(WORKFLOW)]}]
     assert theirs.end() == []
 
 
@@ -107,8 +107,8 @@ def test_a_submission_a_start_and_a_cancel_are_told_to_owner_and_queue(listen: C
     lead().settle()
     workflow_cancel(workflow=workflow, actor="alice")
     kinds = [message["type"] for message in listener.end()]
-    assert set(kinds) == {"live.workflow", "live.queue"}
-    assert kinds.count("live.workflow") >= 3
+    assert set(kinds) == {"live.workflows", "live.queue"}
+    assert kinds.count("live.workflows") >= 3
 
 
 def test_flush_waits_until_everything_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,29 +1,44 @@
-"""The leader's claims: PENDING → RUNNING with a new epoch, and the take-over of what ran under an earlier leader."""
+"""The leader's claims: PENDING → RUNNING with a new epoch, and the take-over of what ran under an earlier leader. All in sets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from django.conf import settings
 
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease
 from scheduling.engine.policy import Claim
+from scheduling.engine.store import sets
 from scheduling.engine.store.ends import PLAN, cancel_waiting, end_jobs, seconds_since
+from scheduling.engine.store.inputs import inputs_of, needs_of
 from scheduling.engine.store.log import SCHEDULER, job_event, record
-from scheduling.engine.store.moves import move
-from scheduling.engine.store.specs import begins_at, spec_of
+from scheduling.engine.store.moves import check_moves
+from scheduling.engine.store.specs import SharedWork, shared_work, spec_of
 from scheduling.engine.store.users import lock_users
 from scheduling.engine.store.words import RUNNING
-from scheduling.engine.store.workflows import refresh_workflow
+from scheduling.engine.store.workflows import refresh_workflows
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import JobSpec
-from scheduling.models import Dependency, Job
+from scheduling.models import Annotation, Event, Job, Slide, User, Workflow
 from scheduling.states import JobState
 
-_RELATED = ("workflow", "owner", "slide", "annotation")
 _HAS_ENDED = {JobState.FAILED: "has failed", JobState.CANCELLED: "was cancelled"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A job on its way to a claim."""
+
+    job: Job
+    epoch: int
+    #: None for a job whose type cannot be used, with the reason why.
+    spec: JobSpec | None
+    reason: str
+    shared: SharedWork = SharedWork()
 
 
 def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Claimed]:
@@ -33,27 +48,36 @@ def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Cla
     whose type cannot be used any more starts and fails.
     """
     reasons = {claim.job: claim.reason for claim in claims}
-    jobs = list(Job.objects.select_related(*_RELATED).filter(pk__in=reasons, state=JobState.PENDING).order_by("pk"))
-    # One object a workflow: the second start of a pass must see what the first has made of its status.
-    flows = {job.workflow_id: job.workflow for job in jobs}
+    jobs = _with_related(sets.models(Job, reasons, where="m.state = 'PENDING'"))
     needs = needs_of(jobs)
-    claimed: list[Claimed] = []
-    for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True):
-        job.workflow = flows[job.workflow_id]
-        try:
-            inputs = _inputs_of(job, needs[job.pk])
-        except registry.Unusable as error:
-            _fail(lease, job, epoch, str(error), now)
-            continue
-        if reason := _hopeless(needs[job.pk], inputs):
-            cancel_waiting(job, now, reason=reason, term=lease.term)
-        elif taken := _claim(job, epoch, inputs, lease, now, reasons[job.pk]):
-            claimed.append(taken)
-    return claimed
+    inputs = inputs_of(jobs, needs)
+    hopeless = {job.pk: reason for job in jobs if (reason := _hopeless(needs[job.pk], inputs[job.pk]))}
+    going = [job for job in jobs if job.pk not in hopeless]
+    starts = _starts(going, lease.new_epochs(len(going)), inputs, reasons)
+    refresh_workflows(cancel_waiting(lease, hopeless, now), now, term=lease.term)
+    started = _start(lease, starts, now)
+    _fail(lease, [start for start in started if start.spec is None], now)
+    return [_claimed(start.job, start.epoch, start.spec, start.shared, now) for start in started if start.spec is not None]
 
 
-def _hopeless(needs: Sequence[Job], inputs: Sequence[Job]) -> str:
+def _with_related(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs with their owners, workflows, slides and annotations, each read once."""
+    listed = list(jobs)
+    owners = {user.pk: user for user in sets.models(User, {job.owner_id for job in listed})}
+    flows = {flow.pk: flow for flow in sets.models(Workflow, {job.workflow_id for job in listed})}
+    slides = {slide.pk: slide for slide in sets.models(Slide, {job.slide_id for job in listed} - {None}, kind="uuid")}
+    drawn = {one.pk: one for one in sets.models(Annotation, {job.annotation_id for job in listed} - {None}, kind="uuid")}
+    for job in listed:
+        job.owner, job.workflow = owners[job.owner_id], flows[job.workflow_id]
+        job.slide = slides[job.slide_id] if job.slide_id is not None else None
+        job.annotation = drawn[job.annotation_id] if job.annotation_id is not None else None
+    return listed
+
+
+def _hopeless(needs: Sequence[Job], inputs: Sequence[Job] | registry.Unusable) -> str:
     """Why the job can never start, because of another one; "" when it can. What it needs has ended."""
+    if isinstance(inputs, registry.Unusable):
+        return ""
     for job in needs:
         if job.state != JobState.SUCCEEDED:
             return f"job {job.job_id}, which it depends on, {_HAS_ENDED[JobState(job.state)]}"
@@ -61,64 +85,115 @@ def _hopeless(needs: Sequence[Job], inputs: Sequence[Job]) -> str:
     return f"its input, job {lost.job_id}, has {lost.state.lower()}" if lost else ""
 
 
-def _claim(job: Job, epoch: int, inputs: Sequence[Job], lease: Lease, now: datetime, reason: str) -> Claimed | None:
-    is_first_claim = job.epoch == 0
-    spec = spec_of(job, inputs)
-    started = job.started_at or now
-    same = Job.objects.filter(pk=job.pk, attempt=job.attempt)
-    fields = {"epoch": epoch, "term": lease.term, "digest": spec.digest, "started_at": started, "claimed_at": now, "retry_at": None}
-    rows = move(same, {JobState.PENDING}, JobState.RUNNING, **fields, retry_reason="")
-    if not rows:
-        return None
-    record([job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=reason, term=lease.term, epoch=epoch)])
-    job.state, job.claimed_at = JobState.RUNNING, now
-    refresh_workflow(job.workflow, now, term=lease.term)
-    return _claimed(job, epoch, spec, now, is_fresh=is_first_claim)
+def _starts(
+    jobs: Iterable[Job], epochs: Iterable[int], inputs: Mapping[int, Sequence[Job] | registry.Unusable], reasons: Mapping[int, str]
+) -> list[Start]:
+    """What starts, with what travels to workers."""
+    starts: list[Start] = []
+    for job, epoch in zip(jobs, epochs, strict=True):
+        found = inputs[job.pk]
+        if isinstance(found, registry.Unusable):
+            starts.append(Start(job=job, epoch=epoch, spec=None, reason=str(found)))
+        else:
+            starts.append(Start(job=job, epoch=epoch, spec=spec_of(job, found), reason=reasons.get(job.pk, "")))
+    shared = shared_work((start.job, start.spec) for start in starts if start.spec is not None)
+    return [_sharing(start, shared[start.job.pk]) if start.job.pk in shared else start for start in starts]
 
 
-def _fail(lease: Lease, job: Job, epoch: int, error: str, now: datetime) -> None:
-    """Fail a job that cannot be carried out at all."""
-    fields = {"epoch": epoch, "term": lease.term, "started_at": now, "claimed_at": now}
-    if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.RUNNING, **fields):
-        record([job_event("job.started", job, job.workflow.uuid, actor=SCHEDULER, reason=error, term=lease.term, epoch=epoch)])
-        refresh_workflow(job.workflow, now, term=lease.term)
-    end = End(job=job.pk, epoch=epoch, state=JobState.FAILED, tiles_processed=job.tiles_processed, tiles_total=None, error=error)
-    end_jobs(lease, [end], now)
+def _sharing(start: Start, shared: SharedWork) -> Start:
+    return replace(start, shared=shared, spec=start.spec and replace(start.spec, reuse=shared.reuse))
+
+
+@cache
+def _start_sql() -> str:
+    columns = {"key": "key", "attempt": "key", "epoch": "key", "term": "key", "digest": "text", "started_at": "moment", "now": "moment"}
+    return (
+        f"WITH v AS ({sets.table(**columns)}) "  # noqa: S608  (texts of ours)
+        "UPDATE scheduling_job SET state = 'RUNNING', epoch = v.epoch, term = v.term, "
+        "digest = COALESCE(v.digest, scheduling_job.digest), started_at = v.started_at, claimed_at = v.now, retry_at = NULL, retry_reason = '' "
+        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.attempt = v.attempt AND scheduling_job.state = 'PENDING' "
+        "RETURNING scheduling_job.id"
+    )
+
+
+def _start(lease: Lease, starts: Sequence[Start], now: datetime) -> list[Start]:
+    """Write the claims; those that no user was faster to change."""
+    if not starts:
+        return []
+    check_moves({JobState.PENDING}, {JobState.RUNNING})
+    wanted = ((s.job.pk, s.job.attempt, s.epoch, lease.term, s.spec and s.spec.digest, s.job.started_at or now, now) for s in starts)
+    written = {key for (key,) in sets.ask(_start_sql(), *sets.rows(wanted))}
+    started = [start for start in starts if start.job.pk in written]
+    record(_told("job.started", start, lease) for start in started)
+    flows = {start.job.workflow_id for start in started}
+    refresh_workflows(flows, now, started=flows, term=lease.term)
+    return started
+
+
+def _told(kind: str, start: Start, lease: Lease) -> Event:
+    uuid = start.job.workflow.uuid
+    return job_event(kind, start.job, uuid, actor=SCHEDULER, reason=start.reason, term=lease.term, epoch=start.epoch)
+
+
+def _fail(lease: Lease, starts: Iterable[Start], now: datetime) -> None:
+    """Fail jobs that run and cannot be carried out at all."""
+    ends = [
+        End(
+            job=start.job.pk,
+            epoch=start.epoch,
+            state=JobState.FAILED,
+            tiles_processed=start.job.tiles_processed,
+            tiles_total=None,
+            error=start.reason,
+        )
+        for start in starts
+    ]
+    end_jobs(lease, ends, now)
+
+
+# -- what ran before
 
 
 def take_over_jobs(lease: Lease, now: datetime, *, known: Collection[int] = ()) -> list[Claimed]:
     """Give every RUNNING job that is not `known` a new epoch of this term: outcomes of earlier claims are nobody's from now on."""
-    strays = Job.objects.filter(state=RUNNING).exclude(pk__in=known)
-    lock_users(strays.values_list("owner_id", flat=True))
-    jobs = list(strays.select_related(*_RELATED).order_by("pk"))
-    return [taken for job, epoch in zip(jobs, lease.new_epochs(len(jobs)), strict=True) if (taken := _take_over(lease, job, epoch, now))]
+    strays = set(Job.objects.filter(state=RUNNING).values_list("pk", flat=True)).difference(known)
+    jobs = _with_related(sets.models(Job, strays))
+    lock_users({job.owner_id for job in jobs})
+    starts = _starts(jobs, lease.new_epochs(len(jobs)), inputs_of(jobs, needs_of(jobs)), {})
+    _fail(lease, [replace(start, epoch=start.job.epoch) for start in starts if start.spec is None], now)
+    taken = _take_over(lease, [start for start in starts if start.spec is not None])
+    return [_claimed(start.job, start.epoch, start.spec, start.shared, now, is_fresh=False) for start in taken if start.spec is not None]
 
 
-def _take_over(lease: Lease, job: Job, epoch: int, now: datetime) -> Claimed | None:
-    mine = Job.objects.filter(pk=job.pk, state=JobState.RUNNING)
-    event = job_event("job.taken_over", job, job.workflow.uuid, actor=SCHEDULER, term=lease.term, epoch=epoch)
-    try:
-        spec = spec_of(job, _inputs_of(job, needs_of([job])[job.pk]))
-    except registry.Unusable as error:
-        _fail(lease, job, job.epoch, str(error), now)
-        return None
-    mine.update(epoch=epoch, term=lease.term, digest=spec.digest)
-    record([event])
-    return _claimed(job, epoch, spec, now, is_fresh=False)
+@cache
+def _take_over_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key', epoch='key', term='key', digest='text')}) "  # noqa: S608
+        "UPDATE scheduling_job SET epoch = v.epoch, term = v.term, digest = v.digest "
+        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.state = 'RUNNING' RETURNING scheduling_job.id"
+    )
 
 
-def cancel_requests(jobs: Iterable[int]) -> set[int]:
-    """Those of these jobs that a user wants to end, and those that do not run any more, their rows being gone perhaps."""
-    wanted = Job.objects.filter(pk__in=list(jobs), state=JobState.RUNNING, cancel_requested=False)
-    return set(jobs) - set(wanted.values_list("pk", flat=True))
+def _take_over(lease: Lease, starts: Sequence[Start]) -> list[Start]:
+    if not starts:
+        return []
+    wanted = ((start.job.pk, start.epoch, lease.term, start.spec and start.spec.digest) for start in starts)
+    written = {key for (key,) in sets.ask(_take_over_sql(), *sets.rows(wanted))}
+    taken = [start for start in starts if start.job.pk in written]
+    record(_told("job.taken_over", start, lease) for start in taken)
+    return taken
 
 
-def _claimed(job: Job, epoch: int, spec: JobSpec, now: datetime, *, is_fresh: bool) -> Claimed:
+# -- what the ledger is told
+
+
+def _claimed(job: Job, epoch: int, spec: JobSpec, shared: SharedWork, now: datetime, *, is_fresh: bool | None = None) -> Claimed:
     """A simulated job that never ran has no finished tiles to look for: it needs no planning."""
     is_simulated = job.slide_id is None
-    is_planned = is_fresh and is_simulated
+    is_planned = (job.epoch == 0 if is_fresh is None else is_fresh) and is_simulated
     runner = registry.runner(job.job_type, simulated=is_simulated)
     expected = {"seconds_per_tile": simulated.seconds_per_tile(job.job_type, job.parameters, _setting())} if is_simulated else {}
+    ran_s = seconds_since(job.claimed_at, now) if job.state == JobState.RUNNING else 0.0
     return Claimed(
         job=job.pk,
         user=job.owner_id,
@@ -135,10 +210,10 @@ def _claimed(job: Job, epoch: int, spec: JobSpec, now: datetime, *, is_fresh: bo
         plan_s=runner.plan_s,
         step_s=runner.step_s,
         timeout_s=job.timeout_s,
-        ran_s=job.ran_s + seconds_since(job.claimed_at, now),
+        ran_s=job.ran_s + ran_s,
         tries={None if tile == PLAN else int(tile): count for tile, count in job.tries.items()},
         refused_for_s=None if job.disk_since is None else seconds_since(job.disk_since, now),
-        begins_at=begins_at(job, spec),
+        begins_at=shared.begins_at,
         **expected,
     )
 
@@ -146,25 +221,3 @@ def _claimed(job: Job, epoch: int, spec: JobSpec, now: datetime, *, is_fresh: bo
 def _setting() -> float | None:
     seconds: float | None = settings.ENV.simulated_seconds_per_tile
     return seconds
-
-
-def needs_of(jobs: Sequence[Job]) -> dict[int, list[Job]]:
-    """The jobs that each of these depends on, in order of submission, by key; one statement for all."""
-    needs: dict[int, list[Job]] = {job.pk: [] for job in jobs}
-    for dependency in Dependency.objects.select_related("needs").filter(job__in=needs).order_by("needs_id"):
-        needs[dependency.job_id].append(dependency.needs)
-    return needs
-
-
-def _inputs_of(job: Job, needs: Sequence[Job]) -> list[Job]:
-    """One job of each type that this one reads, on the same slide: the last of those it depends on, else the last before it in its
-    branch. Raises registry.Unusable.
-    """
-    wanted = set(registry.usable_runner(job.job_type, simulated=job.slide_id is None).consumes)
-    if job.slide_id is None:
-        return []
-    if job.annotation_id is not None:
-        wanted.discard("TISSUE_MASK")  # the annotation is the mask
-    earlier = Job.objects.filter(workflow_id=job.workflow_id, branch=job.branch, slide_id=job.slide_id, job_type__in=wanted, pk__lt=job.pk)
-    named = [need for need in needs if need.slide_id == job.slide_id and need.job_type in wanted]
-    return list({found.job_type: found for found in (*earlier.order_by("pk"), *named)}.values())

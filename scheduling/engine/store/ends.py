@@ -1,72 +1,201 @@
-"""The leader's ends of jobs, with what follows from them in the branch, and the progress of running ones."""
+"""The leader's ends of jobs, with what follows from them in their branches, and the progress of running ones. All in sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
-
-from django.db.models import Case, F, Field, FloatField, PositiveIntegerField, Q, Value, When
+from functools import cache
+from typing import Any, Self
+from uuid import UUID
 
 from scheduling.engine.entry import End, Entry
 from scheduling.engine.lease import Lease
+from scheduling.engine.store import sets
 from scheduling.engine.store.log import SCHEDULER, finished_event, job_event, record
-from scheduling.engine.store.moves import move
-from scheduling.engine.store.specs import needs_no_tiles
-from scheduling.engine.store.workflows import refresh_workflow
-from scheduling.models import Event, Job
+from scheduling.engine.store.moves import check_moves
+from scheduling.engine.store.workflows import refresh_workflows
+from scheduling.models import Event
 from scheduling.states import JobState, OnFailure
 
 #: The key in `Job.tries` of planning and finishing.
 PLAN = "plan"
 
 
-def end_jobs(lease: Lease, ends: Iterable[End], now: datetime) -> list[End]:
-    """End these jobs by their epoch, inside the leader's transaction; those that were still ours."""
-    return [end for end in ends if _end_job(lease, end, now)]
+@dataclass(kw_only=True, slots=True)
+class JobFacts:
+    """As much of a job's row as its end and the log ask for."""
+
+    pk: int
+    uuid: UUID
+    workflow_id: int
+    workflow_uuid: UUID
+    owner_id: int
+    job_id: str
+    branch: str
+    lane: str
+    job_type: str
+    attempt: int
+    tiles_processed: int
+    tiles_total: int | None
+    cached: bool
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Self:
+        """From the columns of FACTS."""
+        pk, uuid, workflow_id, workflow_uuid, owner, job_id, branch, lane, job_type, attempt, processed, total, cached = row
+        return cls(
+            pk=pk,
+            uuid=sets.as_uuid(uuid),
+            workflow_id=workflow_id,
+            workflow_uuid=sets.as_uuid(workflow_uuid),
+            owner_id=owner,
+            job_id=job_id,
+            branch=branch,
+            lane=lane,
+            job_type=job_type,
+            attempt=attempt,
+            tiles_processed=processed,
+            tiles_total=total,
+            cached=bool(cached),
+        )
 
 
-def _end_job(lease: Lease, end: End, now: datetime) -> bool:
-    job = Job.objects.select_related("workflow", "workflow__owner").filter(pk=end.job).first()
-    if job is None:
-        return False
-    fields: dict[str, Any] = {
-        "tiles_total": end.tiles_total if end.tiles_total is not None else job.tiles_total,
-        "tiles_processed": end.tiles_processed,
-        "warnings": list(end.warnings),
-        "cached": end.cached,
-    }
-    if end.state == JobState.PENDING:
-        fields |= _waiting_fields(job, end, now)
-    if end.disk_bytes is not None:
-        fields["disk_bytes"] = end.disk_bytes
-    # The wall clock may have gone back.
-    finished_at = max(now, job.started_at or now)
-    if end.state != JobState.PENDING:
-        fields |= {"finished_at": finished_at, "error": end.error, "traceback": end.traceback, "artifacts": list(end.artifacts)}
-    if end.state == JobState.PENDING and job.cancel_requested:
+#: Of a job `j` and its workflow `w`.
+FACTS = (
+    "j.id, j.uuid, j.workflow_id, w.uuid, j.owner_id, j.job_id, j.branch, j.lane, j.job_type, j.attempt, "
+    "j.tiles_processed, j.tiles_total, j.cached"
+)
+FACTS_COUNT = 13
+
+
+@dataclass(kw_only=True, slots=True)
+class Ending:
+    """An end and the job that it ends."""
+
+    end: End
+    job: JobFacts
+    on_failure: str
+    cancel_requested: bool
+    started_at: datetime | None
+    claimed_at: datetime | None
+    ran_s: float
+    #: Of its tiles.
+    digest: str
+    is_simulated: bool
+
+    @property
+    def needs_no_tiles(self) -> bool:
+        """As specs.needs_no_tiles: the artifacts are complete, and nobody looks at the tiles."""
+        return self.is_simulated and self.end.state == JobState.SUCCEEDED
+
+
+# -- ends
+
+
+def end_jobs(lease: Lease, ends: Iterable[End], now: datetime) -> list[Ending]:
+    """End these jobs by their epoch, inside the leader's transaction; those that were still ours, as asked for."""
+    ours = {ending.job.pk: ending for ending in _claims_of(list(ends))}
+    if not ours:
+        return []
+    check_moves({JobState.RUNNING}, {ending.end.state for ending in ours.values()})
+    written = {key for (key,) in sets.ask(_end_sql(), *sets.rows(_row_of(ending, now) for ending in ours.values()))}
+    ended = [ending for key, ending in ours.items() if key in written]
+    record(_told(ending, lease.term) for ending in ended)
+    stopped = _stop_branches(lease, [ending.job for ending in ended if _stops_branch(ending)], now)
+    refresh_workflows([ending.job.workflow_id for ending in ended] + stopped, now, term=lease.term)
+    return ended
+
+
+@cache
+def _claims_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key', epoch='key')}) "  # noqa: S608  (texts of ours)
+        f"SELECT {FACTS}, w.on_failure, j.cancel_requested, j.started_at, j.claimed_at, j.ran_s, j.digest, j.slide_id "
+        "FROM v JOIN scheduling_job j ON j.id = v.key AND j.epoch = v.epoch AND j.state = 'RUNNING' "
+        "JOIN scheduling_workflow w ON w.id = j.workflow_id"
+    )
+
+
+def _claims_of(ends: Sequence[End]) -> list[Ending]:
+    """Those of these ends whose claims still run, in the order given."""
+    if not ends:
+        return []
+    found = {row[0]: row for row in sets.ask(_claims_sql(), *sets.rows((end.job, end.epoch) for end in ends))}
+    return [_ending(end, found[end.job]) for end in ends if end.job in found]
+
+
+def _ending(end: End, row: Sequence[Any]) -> Ending:
+    on_failure, is_cancelled, started_at, claimed_at, ran_s, digest, slide = row[FACTS_COUNT:]
+    if end.state == JobState.PENDING and is_cancelled:
         # Asked for while the job was being taken back: nobody would look at the request any more.
         end = replace(end, state=JobState.CANCELLED, error="cancelled", reason="")
-        fields |= {"finished_at": finished_at, "error": end.error}
-    if not move(Job.objects.filter(pk=end.job, epoch=end.epoch), {JobState.RUNNING}, end.state, **fields):
-        return False
-    record([_told(job, end, lease.term)])
-    if end.state == JobState.FAILED and job.workflow.on_failure == OnFailure.STOP:
-        _stop_branch(job, now, lease.term)
-    refresh_workflow(job.workflow, now, term=lease.term)
-    return True
+    job = JobFacts.of(row[:FACTS_COUNT])
+    job.tiles_total = end.tiles_total if end.tiles_total is not None else job.tiles_total
+    job.tiles_processed, job.cached = end.tiles_processed, end.cached
+    return Ending(
+        end=end,
+        job=job,
+        on_failure=on_failure,
+        cancel_requested=bool(is_cancelled),
+        started_at=sets.as_time(started_at),
+        claimed_at=sets.as_time(claimed_at),
+        ran_s=ran_s,
+        digest=digest,
+        is_simulated=slide is None,
+    )
 
 
-def _waiting_fields(job: Job, end: End, now: datetime) -> dict[str, Any]:
-    """What a job taken back carries over to its next claim."""
-    return {
-        "retry_at": now + timedelta(seconds=end.retry_in_s) if end.retry_in_s > 0 else None,
-        "retry_reason": end.retry_reason[:200],
-        "tries": {PLAN if tile is None else str(tile): count for tile, count in end.tries.items()},
-        "disk_since": None if end.refused_for_s is None else now - timedelta(seconds=end.refused_for_s),
-        "ran_s": job.ran_s + seconds_since(job.claimed_at, now),
-    }
+_END = {
+    "key": "key",
+    "epoch": "key",
+    "state": "text",
+    "tiles_total": "key",
+    "tiles_processed": "key",
+    "warnings": "json",
+    "cached": "flag",
+    "finished_at": "moment",
+    "error": "text",
+    "traceback": "text",
+    "artifacts": "json",
+    "disk_bytes": "key",
+    "retry_at": "moment",
+    "retry_reason": "text",
+    "tries": "json",
+    "disk_since": "moment",
+    "ran_s": "number",
+}
+
+
+@cache
+def _end_sql() -> str:
+    kept = {"disk_bytes"}
+    written = [f"{name} = v.{name}" for name in _END if name not in {"key", "epoch", *kept}]
+    return (
+        f"WITH v AS ({sets.table(**_END)}) "  # noqa: S608
+        f"UPDATE scheduling_job SET {', '.join(written)}, disk_bytes = COALESCE(v.disk_bytes, scheduling_job.disk_bytes) "
+        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND scheduling_job.state = 'RUNNING' "
+        "RETURNING scheduling_job.id"
+    )
+
+
+def _row_of(ending: Ending, now: datetime) -> tuple[Any, ...]:
+    """In the order of `_END`. A job that waits again carries over what its next claim must know."""
+    end, job = ending.end, ending.job
+    is_over = end.state != JobState.PENDING
+    # The wall clock may have gone back.
+    finished_at = max(now, ending.started_at or now) if is_over else None
+    retry_at = now + timedelta(seconds=end.retry_in_s) if end.retry_in_s > 0 and not is_over else None
+    disk_since = None if end.refused_for_s is None or is_over else now - timedelta(seconds=end.refused_for_s)
+    waiting = (
+        retry_at,
+        "" if is_over else end.retry_reason[:200],
+        {PLAN if tile is None else str(tile): count for tile, count in end.tries.items()},
+        disk_since,
+        ending.ran_s + (0.0 if is_over else seconds_since(ending.claimed_at, now)),
+    )
+    result = (finished_at, end.error, end.traceback, end.artifacts, end.disk_bytes)
+    return (job.pk, end.epoch, str(end.state), job.tiles_total, end.tiles_processed, end.warnings, end.cached, *result, *waiting)
 
 
 def seconds_since(moment: datetime | None, now: datetime) -> float:
@@ -74,57 +203,88 @@ def seconds_since(moment: datetime | None, now: datetime) -> float:
     return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
 
 
-def _told(job: Job, end: End, term: int) -> Event:
+def _told(ending: Ending, term: int) -> Event:
+    end, job = ending.end, ending.job
     claim: dict[str, Any] = {"actor": SCHEDULER, "term": term, "epoch": end.epoch, "tiles": end.tiles_processed}
     if end.state == JobState.PENDING:
-        return job_event("job.taken_back", job, job.workflow.uuid, reason=end.reason, retry_in_s=end.retry_in_s or None, **claim)
-    job.tiles_total = end.tiles_total if end.tiles_total is not None else job.tiles_total
-    job.cached = end.cached
-    return finished_event(job, job.workflow.uuid, end.state, reason=end.error, index_sha256=end.index_sha256, **claim)
+        return job_event("job.taken_back", job, job.workflow_uuid, reason=end.reason, retry_in_s=end.retry_in_s or None, **claim)
+    return finished_event(job, job.workflow_uuid, end.state, reason=end.error, index_sha256=end.index_sha256, **claim)
 
 
-def _stop_branch(failed: Job, now: datetime, term: int) -> None:
-    """Cancel the rest of the branch in this workflow; other branches are never touched."""
-    rest = Job.objects.filter(workflow_id=failed.workflow_id, branch=failed.branch, state=JobState.PENDING, pk__gt=failed.pk)
-    for job in rest.select_related("workflow").order_by("pk"):
-        _cancel(job, now, reason=f"job {failed.job_id} before it in the branch has failed", term=term)
+# -- cancelled by the scheduler
 
 
-def cancel_waiting(job: Job, now: datetime, *, reason: str, term: int) -> None:
-    """Cancel a PENDING job for a reason of the scheduler's own."""
-    _cancel(job, now, reason=reason, term=term)
-    refresh_workflow(job.workflow, now, term=term)
+def _stops_branch(ending: Ending) -> bool:
+    return ending.end.state == JobState.FAILED and ending.on_failure == OnFailure.STOP
 
 
-def _cancel(job: Job, now: datetime, *, reason: str, term: int) -> None:
-    if move(Job.objects.filter(pk=job.pk), {JobState.PENDING}, JobState.CANCELLED, finished_at=now, error=reason):
-        told: dict[str, Any] = {"actor": SCHEDULER, "reason": reason, "term": term, "tiles": job.tiles_processed}
-        record([finished_event(job, job.workflow.uuid, JobState.CANCELLED, **told)])
+@cache
+def _rest_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key', workflow='key', branch='text', reason='text')}) "  # noqa: S608
+        "SELECT j.id, v.reason FROM v JOIN scheduling_job j "
+        "ON j.workflow_id = v.workflow AND j.branch = v.branch AND j.state = 'PENDING' AND j.id > v.key"
+    )
+
+
+def _stop_branches(lease: Lease, failed: Sequence[JobFacts], now: datetime) -> list[int]:
+    """Cancel the rest of these branches in their workflows, whose keys it returns; other branches are never touched."""
+    if not failed:
+        return []
+    asked = ((job.pk, job.workflow_id, job.branch, f"job {job.job_id} before it in the branch has failed") for job in failed)
+    return cancel_waiting(lease, dict(sets.ask(_rest_sql(), *sets.rows(asked))), now)
+
+
+@cache
+def _waiting_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key')}) "  # noqa: S608
+        f"SELECT {FACTS} FROM v JOIN scheduling_job j ON j.id = v.key AND j.state = 'PENDING' "
+        "JOIN scheduling_workflow w ON w.id = j.workflow_id ORDER BY j.id"
+    )
+
+
+@cache
+def _cancel_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key', error='text', finished_at='moment')}) "  # noqa: S608
+        "UPDATE scheduling_job SET state = 'CANCELLED', finished_at = v.finished_at, error = v.error "
+        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.state = 'PENDING' RETURNING scheduling_job.id"
+    )
+
+
+def cancel_waiting(lease: Lease, reasons: dict[int, str], now: datetime) -> list[int]:
+    """Cancel PENDING jobs for reasons of the scheduler's own, by job; the keys of their workflows, still to be refreshed."""
+    if not reasons:
+        return []
+    check_moves({JobState.PENDING}, {JobState.CANCELLED})
+    jobs = [JobFacts.of(row) for row in sets.ask(_waiting_sql(), *sets.keys(reasons))]
+    gone = {key for (key,) in sets.ask(_cancel_sql(), *sets.rows((key, reason, now) for key, reason in reasons.items()))}
+    cancelled = [job for job in jobs if job.pk in gone]
+    record(_cancelled(job, reasons[job.pk], lease.term) for job in cancelled)
+    return [job.workflow_id for job in cancelled]
+
+
+def _cancelled(job: JobFacts, reason: str, term: int) -> Event:
+    told: dict[str, Any] = {"actor": SCHEDULER, "reason": reason, "term": term, "tiles": job.tiles_processed}
+    return finished_event(job, job.workflow_uuid, JobState.CANCELLED, **told)
+
+
+# -- progress
+
+
+@cache
+def _progress_sql() -> str:
+    columns = {"key": "key", "epoch": "key", "tiles_total": "key", "tiles_processed": "key", "tiles_per_s": "number"}
+    return (
+        f"WITH v AS ({sets.table(**columns)}) "  # noqa: S608
+        "UPDATE scheduling_job SET tiles_total = v.tiles_total, tiles_processed = v.tiles_processed, tiles_per_s = v.tiles_per_s "
+        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND scheduling_job.state = 'RUNNING'"
+    )
 
 
 def save_progress(entries: Iterable[Entry]) -> None:
     """Write the progress of running jobs in one statement; a row of another epoch is not touched."""
-    entries = list(entries)
-    if not entries:
-        return
-    mine = Q()
-    for entry in entries:
-        mine |= Q(pk=entry.claimed.job, epoch=entry.claimed.epoch)
-    Job.objects.filter(mine, state=JobState.RUNNING).update(
-        tiles_total=_by_job("tiles_total", {entry.claimed.job: entry.tiles_total for entry in entries}, PositiveIntegerField()),
-        tiles_processed=_by_job("tiles_processed", {entry.claimed.job: entry.progress for entry in entries}, PositiveIntegerField()),
-        tiles_per_s=_by_job("tiles_per_s", {entry.claimed.job: entry.tiles_per_s for entry in entries}, FloatField()),
-    )
-
-
-def _by_job(name: str, values: Mapping[int, float | None], field: Field[Any, Any]) -> Case:
-    """The value of each job; other rows keep theirs."""
-    return Case(
-        *(When(pk=job, then=Value(value, output_field=field)) for job, value in values.items()), default=F(name), output_field=field
-    )
-
-
-def finished_digests(ends: Iterable[End]) -> list[str]:
-    """Tile folders that are needed no more: those of jobs whose artifacts are complete and whose tiles nobody looks at."""
-    keys = [end.job for end in ends if end.state == JobState.SUCCEEDED]
-    return list(Job.objects.filter(needs_no_tiles(), pk__in=keys).values_list("digest", flat=True)) if keys else []
+    told = [(e.claimed.job, e.claimed.epoch, e.tiles_total, e.progress, e.tiles_per_s) for e in entries]
+    if told:
+        sets.change(_progress_sql(), *sets.rows(told))

@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-
-from django.db.models import OuterRef, QuerySet, Subquery
+from functools import cache
+from typing import Any
 
 from scheduling.engine.policy import Head
-from scheduling.engine.store.users import in_paused_workflow
-from scheduling.engine.store.words import PENDING, UNFINISHED
-from scheduling.models import Dependency, Job
+from scheduling.engine.store import sets
 
+#: Waiting jobs of a user that are looked at with one statement: twice as many as are wanted, at least these.
 CHUNK = 64
-#: Lanes that the database is asked to leave out; beyond them they are left out here.
-LEFT_OUT = 200
 
 
-def lane_heads(user: int, busy: Collection[str], queues: Collection[str], at_most: int, now: datetime) -> list[Head]:
-    """The oldest lane heads of a user that may start, at most so many. In the lanes `busy` something runs; `queues` have a worker.
+class _Walk:
+    """Along one user's waiting jobs, in order of submission."""
 
-    One walk along the index of waiting jobs, in order of submission. Lanes already seen are left out of the next chunk, so
-    that a long lane costs a step in the index and not a row. A job of a paused workflow, one that is to be tried again later, one
-    that waits for another job and one whose queue no worker serves hold their place: their lane has no head.
+    def __init__(self, user: int, busy: Collection[str]) -> None:
+        self.user, self.heads, self.last, self.is_over = user, list[Head](), 0, False
+        #: Lanes that have no further head.
+        self.seen = set(busy)
+
+    def take(self, rows: Sequence[Sequence[Any]], queues: Collection[str], now: datetime, chunk: int) -> None:
+        """The next rows. A job that is held back holds its place: its lane has no head."""
+        self.is_over = len(rows) < chunk
+        for job, lane, queue, retry_at, is_paused, needs in rows:
+            self.last = job
+            if lane not in self.seen:
+                self.seen.add(lane)
+                is_later = retry_at is not None and (sets.as_time(retry_at) or now) > now
+                if queue in queues and needs is None and not is_paused and not is_later:
+                    self.heads.append(Head(job=job, user=self.user, lane=lane, queue=queue))
+
+
+def lane_heads(users: Iterable[int], busy: Collection[str], queues: Collection[str], at_most: int, now: datetime) -> tuple[Head, ...]:
+    """The oldest lane heads of each of these users that may start, at most so many a user. In the lanes `busy` something runs.
+
+    One walk along the index of waiting jobs, in order of submission, for all users at once. Lanes already seen are left out of the next
+    chunk, so that a long lane costs a step in the index and not a row. A job of a paused workflow, one that is to be tried again later,
+    one that waits for another job and one whose queue no worker serves (it is not among `queues`) hold their place: their lane has no head.
     """
-    heads: list[Head] = []
-    seen = set(busy)
-    last, is_over = 0, False
-    while len(heads) < at_most and not is_over:
-        rows = list(_waiting(user, last, list(seen)[:LEFT_OUT]))
-        is_over = len(rows) < CHUNK
-        for last, lane, queue, is_paused, retry_at, needs in rows:
-            if lane not in seen:
-                seen.add(lane)
-                is_later = retry_at is not None and retry_at > now
-                if queue in queues and needs is None and not (is_paused or is_later):
-                    heads.append(Head(job=last, user=user, lane=lane, queue=queue))
-    return heads[:at_most]
+    walks = [_Walk(user, busy) for user in users]
+    chunk = max(CHUNK, 2 * at_most)
+    while walking := [walk for walk in walks if len(walk.heads) < at_most and not walk.is_over]:
+        rows: dict[int, list[Sequence[Any]]] = {walk.user: [] for walk in walking}
+        for user, *row in _waiting(walking, chunk):
+            rows[user].append(row)
+        for walk in walking:
+            walk.take(rows[walk.user], queues, now, chunk)
+    return tuple(head for walk in walks for head in walk.heads[:at_most])
 
 
-def _waiting(user: int, after: int, left_out: Collection[str]) -> QuerySet[Job, tuple[int, str, str, bool, datetime | None, int | None]]:
-    needs = Dependency.objects.filter(job=OuterRef("pk"), needs__state__in=UNFINISHED)
-    jobs = Job.objects.filter(owner_id=user, state=PENDING, pk__gt=after).exclude(lane__in=left_out)
-    # A value and not EXISTS, which PostgreSQL may answer by reading all dependencies of all users into a table of hashes.
-    held = jobs.annotate(is_paused=in_paused_workflow(), needed=Subquery(needs.values("needs")[:1]))
-    return held.order_by("pk").values_list("pk", "lane", "queue", "is_paused", "retry_at", "needed")[:CHUNK]
+def _waiting(walks: Sequence[_Walk], chunk: int) -> list[tuple[Any, ...]]:
+    left_out = [(walk.user, lane) for walk in walks for lane in walk.seen]
+    places = [value for walk in walks for value in (walk.user, walk.last, walk.user, chunk)]
+    return sets.ask(_waiting_sql(len(walks)), *sets.rows(left_out), *places)
+
+
+@cache
+def _waiting_sql(users: int) -> str:
+    """So many walks in one statement.
+
+    A value and not EXISTS for the dependency, which PostgreSQL may answer by reading all dependencies of all users into a table of hashes.
+    """
+    paused = "EXISTS (SELECT 1 FROM scheduling_workflow w WHERE w.id = j.workflow_id AND w.paused)"
+    needs = (
+        "(SELECT d.id FROM scheduling_dependency d JOIN scheduling_job n ON n.id = d.needs_id "
+        "WHERE d.job_id = j.id AND n.state IN ('PENDING', 'RUNNING') LIMIT 1)"
+    )
+    walk = (
+        f"SELECT * FROM (SELECT j.owner_id, j.id, j.lane, j.queue, j.retry_at, {paused}, {needs} FROM scheduling_job j "  # noqa: S608
+        "WHERE j.owner_id = %s AND j.state = 'PENDING' AND j.id > %s AND j.lane NOT IN (SELECT lane FROM v WHERE owner = %s) "
+        "ORDER BY j.id LIMIT %s) AS walk"
+    )
+    return f"WITH v AS ({sets.table(owner='key', lane='text')}) " + " UNION ALL ".join([walk] * users)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from django.utils import timezone
 
 from scheduling import events
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.lease import Lease
-from scheduling.engine.policy import Limits, Preemption, decide
-from scheduling.engine.store.claims import cancel_requests, claim_jobs, take_over_jobs
-from scheduling.engine.store.ends import end_jobs, finished_digests
+from scheduling.engine.policy import Decisions, Limits, Preemption, decide
+from scheduling.engine.store.claims import claim_jobs, take_over_jobs
+from scheduling.engine.store.ends import end_jobs
 from scheduling.engine.store.slots import admit_users, expect_queues, lock_concerned, release_slots, requeue_users
-from scheduling.engine.store.snapshot import read_snapshot
+from scheduling.engine.store.snapshot import read_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,26 +55,32 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
             expect_queues(lease, limits.expected)
         lock_concerned((end.job for end in held.ends), limits.max_active_users, limits.expected)
         ended = end_jobs(lease, held.ends, now)
-        still = held.yielding - {end.job for end in ended}
-        snapshot = read_snapshot(limits, now, held.virtual_times, still)
+        still = held.yielding - {ending.end.job for ending in ended}
+        facts = read_facts(limits, now, held.virtual_times, still)
         # A commit whose answer was lost leaves jobs that run by a claim of ours which the ledger does not know.
-        are_unknown = any(job.job not in held.running for job in snapshot.running)
+        are_unknown = any(job.job not in held.running for job in facts.snapshot.running)
         strays = take_over_jobs(lease, now, known=held.running) if are_unknown else []
-        decisions = decide(snapshot, limits, now)
-        if decisions.release:
-            release_slots(lease, decisions.release, limits.expected, now)
-        if decisions.requeue:
-            requeue_users(lease, decisions.requeue, now)
-        if decisions.admit:
-            admit_users(lease, decisions.admit, limits.expected, now)
-        claimed = claim_jobs(lease, decisions.claim, now) if decisions.claim else []
+        decisions = decide(facts.snapshot, limits, now)
+        claimed = _apply(lease, decisions, limits, now)
         if ended or decisions.claim:
             events.queue_changed()
+        running = {job.job for job in facts.snapshot.running}
         return Pass(
-            ended=tuple(ended),
+            ended=tuple(ending.end for ending in ended),
             claimed=(*strays, *claimed),
-            cancel=frozenset(cancel_requests(held.running)),
+            cancel=facts.unwanted & held.running | held.running - running,
             preempt=decisions.preempt,
-            digests=tuple(finished_digests(ended)),
+            digests=tuple(ending.digest for ending in ended if ending.needs_no_tiles),
             has_decided=bool(ended or are_unknown or decisions.release or decisions.requeue or decisions.admit or decisions.claim),
         )
+
+
+def _apply(lease: Lease, decisions: Decisions, limits: Limits, now: datetime) -> list[Claimed]:
+    """Carry out what was decided of slots and starts; the jobs started."""
+    if decisions.release:
+        release_slots(lease, decisions.release, limits.expected, now)
+    if decisions.requeue:
+        requeue_users(lease, decisions.requeue, now)
+    if decisions.admit:
+        admit_users(lease, decisions.admit, limits.expected, now)
+    return claim_jobs(lease, decisions.claim, now) if decisions.claim else []

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
+from functools import cache
+from typing import Any
+
+from django.db import connection
+from django.db.models import OuterRef, QuerySet
 
 from scheduling import events
 from scheduling.engine.lease import Lease
+from scheduling.engine.store import sets
 from scheduling.engine.store.log import leader_event, record, user_event
-from scheduling.engine.store.users import can_run, first_in_line, has_work, lock_users, work_of
+from scheduling.engine.store.users import first_in_line, lock_users, one_of, runnable_of, unpaused_work, work_of
 from scheduling.models import Event, Job, User, UserSlot
 
 
@@ -19,15 +25,24 @@ def expect_queues(lease: Lease, queues: frozenset[str]) -> None:
     events.queue_changed()
 
 
-def lock_concerned(ends: Iterable[int], max_active_users: int, queues: Collection[str]) -> None:
+@cache
+def _lock_sql() -> str:
+    """The owners of jobs that end, those who have a slot, and those named."""
+    lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
+    return (
+        f"WITH v AS ({sets.table(job='key', person='key')}) "  # noqa: S608  (texts of ours)
+        "SELECT u.id FROM scheduling_user u WHERE u.id IN (SELECT s.user_id FROM scheduling_userslot s UNION SELECT v.person FROM v "
+        f"UNION SELECT j.owner_id FROM v JOIN scheduling_job j ON j.id = v.job) ORDER BY u.id{lock}"
+    )
+
+
+def lock_concerned(ends: Iterable[int], max_active_users: int, queues: frozenset[str]) -> None:
     """Lock the rows of all users whom a pass may touch: active ones, the first in the queue, owners of jobs that end.
 
     All at once and in order of key, before any other row, so that the leader and the web process never wait for each other.
     """
-    active = UserSlot.objects.values_list("user_id", flat=True)
-    queue = [user.pk for user in first_in_line(queues, max_active_users)]
-    owners = Job.objects.filter(pk__in=list(ends)).values_list("owner_id", flat=True)
-    lock_users({*active, *queue, *owners})
+    named = [(None, user) for user, _ in first_in_line(queues, max_active_users)]
+    sets.ask(_lock_sql(), *sets.rows([*named, *((job, None) for job in ends)]))
 
 
 def release_slots(lease: Lease, users: Iterable[int], queues: Collection[str], now: datetime) -> set[int]:
@@ -35,24 +50,43 @@ def release_slots(lease: Lease, users: Iterable[int], queues: Collection[str], n
 
     Who still has work that is not paused waits again from now on.
     """
-    released = {user for user in lock_users(users) if not can_run(user, queues)}
-    waiting = {user for user in released if has_work(user)}
+    locked = set(lock_users(users))
+    released = locked - _of_whom(locked, lambda user: runnable_of(user, queues))
+    waiting = _of_whom(released, work_of)
     UserSlot.objects.filter(user_id__in=released).delete()
     User.objects.filter(pk__in=released - waiting).update(waiting_since=None)
     User.objects.filter(pk__in=waiting).update(waiting_since=now)
-    record(event for user in sorted(released) for event in _released(lease, user, queues, now, waits=user in waiting))
+    unserved = _unserved(waiting, queues)
+    record(event for user in sorted(released) for event in _released(lease, user, unserved.get(user), now))
     if released:
         events.queue_changed()
     return released
 
 
-def _released(lease: Lease, user: int, queues: Collection[str], now: datetime, *, waits: bool) -> Iterator[Event]:
-    if not waits:
+def _released(lease: Lease, user: int, unserved: list[str] | None, now: datetime) -> Iterator[Event]:
+    """`unserved`: the queues that the work of a user who waits again would need and nobody serves; None of one who has no work."""
+    if unserved is None:
         yield user_event("user.released", user, reason="no work that is not paused", term=lease.term)
         return
-    missing = work_of(user).exclude(queue__in=queues).order_by("queue").values_list("queue", flat=True).distinct()
-    yield user_event("user.released", user, reason="no work that can run", term=lease.term, unserved=list(missing))
+    yield user_event("user.released", user, reason="no work that can run", term=lease.term, unserved=unserved)
     yield user_event("user.waiting", user, reason="work without a slot", term=lease.term, since=now)
+
+
+def _of_whom(users: Collection[int], work: Callable[[Any], QuerySet[Job]]) -> set[int]:
+    """Those of these users who have any such work; one statement."""
+    having = User.objects.filter(pk__in=users).alias(some=one_of(work(OuterRef("pk")))).filter(some__isnull=False)
+    return set(having.values_list("pk", flat=True)) if users else set()
+
+
+def _unserved(users: Collection[int], queues: Collection[str]) -> dict[int, list[str]]:
+    """The queues that the work of these users would need and that are not among those given."""
+    missing: dict[int, list[str]] = {user: [] for user in users}
+    if not users:
+        return missing
+    rows = unpaused_work().filter(owner__in=users).exclude(queue__in=queues).order_by("owner_id", "queue")
+    for user, queue in rows.values_list("owner_id", "queue").distinct():
+        missing[user].append(queue)
+    return missing
 
 
 def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
@@ -72,8 +106,10 @@ def admit_users(lease: Lease, users: Collection[int], queues: Collection[str], n
     """
     locked = lock_users(users)
     waiting = [locked[key] for key in users if key in locked and locked[key].waiting_since is not None]
-    admitted = [user for user in waiting if can_run(user.pk, queues)]
-    gone = [user for user in waiting if user not in admitted and not has_work(user.pk)]
+    able = _of_whom({user.pk for user in waiting}, lambda user: runnable_of(user, queues))
+    busy = _of_whom({user.pk for user in waiting} - able, work_of)
+    admitted = [user for user in waiting if user.pk in able]
+    gone = [user for user in waiting if user.pk not in able | busy]
     keys = sorted(user.pk for user in admitted)
     UserSlot.objects.bulk_create((UserSlot(user_id=key, since=now, term=lease.term) for key in keys), ignore_conflicts=True)
     record(_admitted(user, lease, now) for user in admitted)

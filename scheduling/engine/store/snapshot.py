@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import OuterRef
+from django.db.models import OuterRef, QuerySet
 
 from scheduling.engine.policy import Limits, Running, Slot, Snapshot, Waiting
+from scheduling.engine.store import sets
 from scheduling.engine.store.heads import lane_heads
 from scheduling.engine.store.users import first_in_line, one_of, runnable_of
-from scheduling.engine.store.words import RUNNING
-from scheduling.models import Job, UserSlot
+from scheduling.models import UserSlot
+
+_RUNNING = (
+    "SELECT j.id, j.owner_id, j.lane, j.epoch, j.queue, j.cancel_requested, w.paused FROM scheduling_job j "
+    "JOIN scheduling_workflow w ON w.id = j.workflow_id WHERE j.state = 'RUNNING' ORDER BY j.id"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a pass has read."""
+
+    snapshot: Snapshot
+    #: Running jobs that a user wants to end.
+    unwanted: frozenset[int]
 
 
 def read_snapshot(
     limits: Limits, now: datetime, virtual_times: Mapping[int, float] | None = None, yielding: frozenset[int] = frozenset()
 ) -> Snapshot:
     """Slots, the first of the waiting users, what runs, and the oldest lane heads of all of these users, as many as may start."""
-    held = UserSlot.objects.annotate(runnable=one_of(runnable_of(OuterRef("user"), limits.expected)))
-    slots = tuple(
-        Slot(user=user, since=since, can_run=runnable is not None)
-        for user, since, runnable in held.values_list("user_id", "since", "runnable")
-    )
-    queue = first_in_line(limits.expected, limits.max_active_users)
-    waiting = tuple(Waiting(user=user.pk, since=user.waiting_since) for user in queue if user.waiting_since is not None)
+    return read_facts(limits, now, virtual_times, yielding).snapshot
+
+
+def read_facts(
+    limits: Limits, now: datetime, virtual_times: Mapping[int, float] | None = None, yielding: frozenset[int] = frozenset()
+) -> Facts:
+    """As read_snapshot, with what users want of running jobs."""
+    slots = _slots(limits.expected)
+    waiting = tuple(Waiting(user=user, since=since) for user, since in first_in_line(limits.expected, limits.max_active_users))
+    rows = sets.ask(_RUNNING)
     running = tuple(
-        Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=is_paused, queue=queue, is_yielding=job in yielding)
-        for job, user, lane, epoch, is_paused, queue in Job.objects.filter(state=RUNNING)
-        .values_list("id", "owner_id", "lane", "epoch", "workflow__paused", "queue")
-        .order_by("id")
+        Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=bool(is_paused), queue=queue, is_yielding=job in yielding)
+        for job, user, lane, epoch, queue, _, is_paused in rows
     )
+    # One even when no place is free: who has work and nothing running may take a place.
+    wanted = max(1, limits.max_workers - len(running))
+    users = _who_may_start(slots, waiting, limits, now)
+    heads = lane_heads(users, {job.lane for job in running}, limits.queues, wanted, now)
+    snapshot = Snapshot(slots=slots, waiting=waiting, running=running, heads=heads, virtual_times=virtual_times or {})
+    return Facts(snapshot=snapshot, unwanted=frozenset(row[0] for row in rows if row[5]))
+
+
+def _slots(expected: frozenset[str]) -> tuple[Slot, ...]:
+    held = sets.asked_once(_held, expected)
+    return tuple(Slot(user=user, since=since, can_run=runnable is not None) for user, since, runnable in _timed(held))
+
+
+def _held(expected: frozenset[str]) -> QuerySet[UserSlot, tuple[int, datetime, int | None]]:
+    held = UserSlot.objects.annotate(runnable=one_of(runnable_of(OuterRef("user"), expected)))
+    return held.values_list("user_id", "since", "runnable")
+
+
+def _timed(rows: Sequence[Sequence[object]]) -> list[tuple[int, datetime, int | None]]:
+    return [(user, sets.as_time(since), runnable) for user, since, runnable in rows]  # type: ignore[misc]
+
+
+def _who_may_start(slots: Sequence[Slot], waiting: Sequence[Waiting], limits: Limits, now: datetime) -> list[int]:
+    """Active users, and as many of those who wait as may become active in this pass."""
     active = [slot.user for slot in slots if slot.can_run]
     # Who gets the slot of one whose tenure ends starts in the same pass: by the next one, that user's tenure may have ended as well.
     ending = sum(limits.slot_max_s > 0 and (now - slot.since).total_seconds() >= limits.slot_max_s for slot in slots)
-    users = active + [user.user for user in waiting[: max(0, limits.max_active_users - len(active)) + ending]]
-    busy = {job.lane for job in running}
-    # One even when no place is free: who has work and nothing running may take a place.
-    wanted = max(1, limits.max_workers - len(running))
-    heads = tuple(head for user in users for head in lane_heads(user, busy, limits.queues, wanted, now))
-    return Snapshot(slots=slots, waiting=waiting, running=running, heads=heads, virtual_times=virtual_times or {})
+    return active + [user.user for user in waiting[: max(0, limits.max_active_users - len(active)) + ending]]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 
+from scheduling.engine.store import sets
 from scheduling.jobtypes import registry
 from scheduling.jobtypes.base import SUMMARY, AnnotationRef, InputRef, JobSpec, ReuseRef, SlideRef
 from scheduling.jobtypes.parameters import filled
@@ -21,34 +26,70 @@ _NONE = RawSQL("''", ())
 
 
 def spec_of(job: Job, inputs: Sequence[Job]) -> JobSpec:
-    """The job as it travels to workers; `inputs` are the jobs whose artifacts it reads."""
-    slide = _slide_ref(job.slide)
+    """The job as it travels to workers; `inputs` are the jobs whose artifacts it reads. What others have done of it: `SharedWork`."""
     refs = tuple(InputRef(job=str(i.uuid), job_type=i.job_type, digest=_digest_of(_lasting(i.artifacts))) for i in inputs)
-    digest = _digest_of(_work_of(job, refs))
     return JobSpec(
         id=str(job.uuid),
         owner=job.owner.username,
         job_type=job.job_type,
         parameters=job.parameters,
-        slide=slide,
+        slide=_slide_ref(job.slide),
         inputs=refs,
         region=job.region,
         annotation=AnnotationRef(path=job.annotation.path, sha256=job.annotation.sha256) if job.annotation else None,
-        digest=digest,
+        digest=_digest_of(_work_of(job, refs)),
         keeps_tiles=job.slide_id is not None,
-        reuse=_same_work(job, digest) if _is_shared(job) else None,
         device=job.queue,
     )
 
 
-def begins_at(job: Job, spec: JobSpec) -> float:
-    """Where in its tiles a job begins: 0, 1/2, 1/4, 3/4, … the more jobs are at the same work, so that none computes what another does."""
-    beside = by_digest(spec.digest).filter(state=JobState.RUNNING).exclude(pk=job.pk).count() if _is_shared(job) else 0
-    place, part = 0.0, 0.5
-    while beside:
-        place += part * (beside & 1)
-        beside, part = beside >> 1, part / 2
-    return place
+@dataclass(frozen=True, kw_only=True)
+class SharedWork:
+    """What others of its owner have done of a job's work, or are doing."""
+
+    #: Whose results answer the job without any work.
+    reuse: ReuseRef | None = None
+    #: How many others are at it.
+    running: int = 0
+
+    @property
+    def begins_at(self) -> float:
+        """Where in its tiles the job begins: 0, 1/2, 1/4, 3/4, … the more are at the same work, so that none computes what another does."""
+        beside, place, part = self.running, 0.0, 0.5
+        while beside:
+            place += part * (beside & 1)
+            beside, part = beside >> 1, part / 2
+        return place
+
+
+def shared_work(jobs: Iterable[tuple[Job, JobSpec]]) -> dict[int, SharedWork]:
+    """Of those of these jobs whose work may be shared, by job. Those among them that are at the same work count as begun in this order."""
+    asked = [(job.pk, job.owner_id, spec.digest) for job, spec in jobs if _is_shared(job)]
+    if not asked:
+        return {}
+    found = sets.ask(_shared_sql(), *sets.rows(asked))
+    done = {job.pk: job for job in sets.models(Job, {last for _, last, _ in found if last is not None})}
+    digests = {key: digest for key, _, digest in asked}
+    begun: Counter[str] = Counter()
+    shared = {}
+    for key, last, running in sorted(found, key=itemgetter(0)):
+        shared[key] = SharedWork(reuse=_reuse_of(done[last]) if last in done else None, running=running + begun[digests[key]])
+        begun[digests[key]] += 1
+    return shared
+
+
+@cache
+def _shared_sql() -> str:
+    same = "FROM scheduling_job j WHERE j.digest = v.digest AND j.digest <> '' AND j.id <> v.key"
+    done = "j.owner_id = v.owner AND j.state = 'SUCCEEDED' AND j.cache AND j.tiles_total IS NOT NULL"
+    return (
+        f"WITH v AS ({sets.table(key='key', owner='key', digest='text')}) "  # noqa: S608  (texts of ours)
+        f"SELECT v.key, (SELECT MAX(j.id) {same} AND {done}), (SELECT COUNT(*) {same} AND j.state = 'RUNNING') FROM v"
+    )
+
+
+def _reuse_of(done: Job) -> ReuseRef:
+    return ReuseRef(job=str(done.uuid), tiles_total=done.tiles_total or 0, artifacts=tuple(done.artifacts), warnings=tuple(done.warnings))
 
 
 def by_digest(*digests: str) -> QuerySet[Job]:
@@ -95,17 +136,6 @@ def _limits_of(job: Job) -> dict[str, Any]:
 def _device_of(job: Job) -> dict[str, Any]:
     """The kind of device, since tiles are equal to the byte on one kind only; the digests of jobs on the cpu stay what they were."""
     return {} if job.queue == "cpu" else {"device": job.queue}
-
-
-def _same_work(job: Job, digest: str) -> ReuseRef | None:
-    """The last job that did the same work and has its results."""
-    done = by_digest(digest).filter(owner_id=job.owner_id, state=JobState.SUCCEEDED, cache=True, tiles_total__isnull=False)
-    found = done.exclude(pk=job.pk).order_by("-pk").first()
-    if found is None:
-        return None
-    return ReuseRef(
-        job=str(found.uuid), tiles_total=found.tiles_total or 0, artifacts=tuple(found.artifacts), warnings=tuple(found.warnings)
-    )
 
 
 def _slide_ref(slide: Slide | None) -> SlideRef | None:

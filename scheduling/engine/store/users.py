@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
+from scheduling.engine.store import sets
 from scheduling.engine.store.log import record, user_event
 from scheduling.engine.store.words import UNFINISHED
 from scheduling.models import Dependency, Event, Job, SchedulerLease, User, UserSlot, Workflow
@@ -29,12 +30,12 @@ def work_of(owner: Any) -> QuerySet[Job]:
 
     Every lane has a name; asking for one makes SQLite take the index of unfinished jobs, not that of all the user ever had.
     """
-    return Job.objects.filter(~in_paused_workflow(), owner_id=owner, lane__gt="", state__in=UNFINISHED)
+    return unpaused_work().filter(owner_id=owner)
 
 
-def can_run(user_key: int, queues: Collection[str]) -> bool:
-    """Whether any of that work could run now if there were room: then the user may have a slot. `queues`: Limits.expected."""
-    return runnable_of(user_key, queues).exists()
+def unpaused_work() -> QuerySet[Job]:
+    """As work_of, of all users."""
+    return Job.objects.filter(~in_paused_workflow(), lane__gt="", state__in=UNFINISHED)
 
 
 def runnable_of(owner: Any, queues: Collection[str]) -> QuerySet[Job]:
@@ -64,11 +65,13 @@ def in_line(queues: Collection[str]) -> QuerySet[User]:
     return waiting.filter(runnable__isnull=False).order_by("waiting_since", "pk")
 
 
-def first_in_line(queues: Collection[str], at_most: int) -> list[User]:
-    """The first of them. The leader looks often, and mostly nobody waits: then the long question is not even written."""
-    if not User.objects.filter(waiting_since__isnull=False).exists():
-        return []
-    return list(in_line(queues)[:at_most])
+def first_in_line(queues: frozenset[str], at_most: int) -> list[tuple[int, datetime]]:
+    """The first of them, and since when they wait. The leader looks often, and mostly nobody waits: then the index is empty."""
+    return [(user, since) for user, at in sets.asked_once(_first_in_line, queues, at_most) if (since := sets.as_time(at))]
+
+
+def _first_in_line(queues: frozenset[str], at_most: int) -> QuerySet[User, tuple[int, datetime | None]]:
+    return in_line(queues).values_list("pk", "waiting_since")[:at_most]
 
 
 def in_paused_workflow() -> Exists:

@@ -18,7 +18,7 @@ from scheduling import events
 from scheduling.engine.store.log import finished_event, job_event, record, workflow_event
 from scheduling.engine.store.moves import move
 from scheduling.engine.store.users import refresh_waiting
-from scheduling.engine.store.workflows import refresh_workflow
+from scheduling.engine.store.workflows import refresh_workflows
 from scheduling.models import Dependency, Event, Job, User, Workflow
 from scheduling.states import RETRYABLE, BranchScope, JobState
 
@@ -123,6 +123,7 @@ def set_paused(user: User, workflow: Workflow, now: datetime, *, paused: bool, a
 
 
 def _settle(user: User, workflow: Workflow, now: datetime, actor: str) -> None:
-    refresh_workflow(workflow, now, actor=actor)
+    standing = refresh_workflows([workflow.pk], now, actor=actor)[workflow.pk]
+    workflow.status, workflow.started_at, workflow.finished_at = standing.status, standing.started_at, standing.finished_at
     if refresh_waiting(user, now, actor=actor):
         events.queue_changed()

@@ -1,33 +1,125 @@
-"""The status of a workflow follows from its jobs; this brings it in line after any of them changed."""
+"""The status of a workflow follows from its jobs; this brings workflows in line after any of their jobs changed."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-
-from django.db.models import Count
+from functools import cache
+from uuid import UUID
 
 from scheduling import events
+from scheduling.engine.store import sets
 from scheduling.engine.store.log import SCHEDULER, record, workflow_event
-from scheduling.models import Job, Workflow
+from scheduling.models import Event
 from scheduling.states import FINISHED_WORKFLOW, JobState, WorkflowStatus, workflow_status
 
 
-def refresh_workflow(workflow: Workflow, now: datetime, *, actor: str = SCHEDULER, term: int = 0) -> None:
-    """Derive status, started_at and finished_at from the jobs, save and log what changed, tell the browser.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """A workflow as its row says."""
 
-    The caller holds the owner's row lock, or is the leader inside its transaction.
+    pk: int
+    uuid: UUID
+    owner_id: int
+    status: WorkflowStatus
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def refresh_workflows(
+    workflows: Iterable[int], now: datetime, *, started: Collection[int] = (), actor: str = SCHEDULER, term: int = 0
+) -> dict[int, Standing]:
+    """Derive status, started_at and finished_at from the jobs, save and log what changed, tell the browser; how they now stand, by key.
+
+    `started` are those of which a job has just been started. The caller holds the owners' row locks, or is the leader inside its transaction.
     """
-    rows = Job.objects.filter(workflow=workflow).values_list("state").annotate(n=Count("id")).order_by()
-    counts = {JobState(state): n for state, n in rows}
-    started = workflow.started_at or (now if counts.get(JobState.RUNNING) else None)
-    status = workflow_status(counts, has_started=started is not None)
-    is_finished = status in FINISHED_WORKFLOW
-    if status != workflow.status:
-        was_finished = workflow.status in FINISHED_WORKFLOW
-        kind = "workflow.finished" if is_finished else "workflow.reopened" if was_finished else "workflow.started"
-        record([workflow_event(kind, workflow, actor=actor, term=term, status=status.value)])
-    workflow.started_at = started
-    workflow.finished_at = (workflow.finished_at or now) if is_finished else None
-    workflow.status = WorkflowStatus(status)
-    workflow.save(update_fields=["status", "started_at", "finished_at"])
-    events.workflow_changed(workflow.owner_id, workflow.uuid)
+    asked = sorted(set(workflows))
+    if not asked:
+        return {}
+    before, unfinished = _read(asked)
+    counts = _final_counts([key for key in before if key not in unfinished])
+    after = {key: _derived(row, counts.get(key, {JobState.PENDING: 1}), now, has_started=key in started) for key, row in before.items()}
+    changed = [row for key, row in after.items() if row != before[key]]
+    if changed:
+        _save(changed)
+    record(event for row in changed if (event := _told(before[row.pk], row, actor, term)))
+    events.workflows_changed((row.owner_id, row.uuid) for row in after.values())
+    return after
+
+
+def _derived(row: Standing, counts: Mapping[JobState, int], now: datetime, *, has_started: bool) -> Standing:
+    started_at = row.started_at or (now if has_started else None)
+    status = workflow_status(dict(counts), has_started=started_at is not None)
+    finished_at = (row.finished_at or now) if status in FINISHED_WORKFLOW else None
+    return replace(row, status=status, started_at=started_at, finished_at=finished_at)
+
+
+def _told(before: Standing, after: Standing, actor: str, term: int) -> Event | None:
+    if before.status == after.status:
+        return None
+    was_finished, is_finished = before.status in FINISHED_WORKFLOW, after.status in FINISHED_WORKFLOW
+    kind = "workflow.finished" if is_finished else "workflow.reopened" if was_finished else "workflow.started"
+    return workflow_event(kind, after, actor=actor, term=term, status=after.status.value)
+
+
+# -- statements
+
+
+@cache
+def _read_sql() -> str:
+    """Whether anything is unfinished is found in the index of unfinished jobs, however many have ended."""
+    return (
+        f"WITH v AS ({sets.table(key='key')}) "  # noqa: S608  (texts of ours)
+        "SELECT w.id, w.uuid, w.owner_id, w.status, w.started_at, w.finished_at, "
+        "EXISTS (SELECT 1 FROM scheduling_job j WHERE j.workflow_id = w.id AND j.state IN ('PENDING', 'RUNNING')) "
+        "FROM v JOIN scheduling_workflow w ON w.id = v.key ORDER BY w.id"
+    )
+
+
+def _read(workflows: Iterable[int]) -> tuple[dict[int, Standing], set[int]]:
+    """How these workflows stand, by key, and which of them have unfinished jobs."""
+    standing: dict[int, Standing] = {}
+    unfinished: set[int] = set()
+    for key, uuid, owner, status, started_at, finished_at, is_unfinished in sets.ask(_read_sql(), *sets.keys(workflows)):
+        standing[key] = Standing(
+            pk=key,
+            uuid=sets.as_uuid(uuid),
+            owner_id=owner,
+            status=WorkflowStatus(status),
+            started_at=sets.as_time(started_at),
+            finished_at=sets.as_time(finished_at),
+        )
+        if is_unfinished:
+            unfinished.add(key)
+    return standing, unfinished
+
+
+@cache
+def _counts_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key')}) "  # noqa: S608
+        "SELECT j.workflow_id, j.state, COUNT(*) FROM v JOIN scheduling_job j ON j.workflow_id = v.key GROUP BY j.workflow_id, j.state"
+    )
+
+
+def _final_counts(workflows: Collection[int]) -> dict[int, dict[JobState, int]]:
+    """Jobs by state, of workflows of which all have ended."""
+    counts: dict[int, dict[JobState, int]] = defaultdict(dict, {key: {} for key in workflows})
+    for key, state, count in sets.ask(_counts_sql(), *sets.keys(workflows)) if workflows else ():
+        counts[key][JobState(state)] = count
+    return counts
+
+
+@cache
+def _save_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(key='key', status='text', started_at='moment', finished_at='moment')}) "  # noqa: S608
+        "UPDATE scheduling_workflow SET status = v.status, started_at = v.started_at, finished_at = v.finished_at "
+        "FROM v WHERE scheduling_workflow.id = v.key"
+    )
+
+
+def _save(changed: Iterable[Standing]) -> None:
+    sets.change(_save_sql(), *sets.rows((row.pk, row.status.value, row.started_at, row.finished_at) for row in changed))

@@ -10,6 +10,7 @@ from scheduling.engine.store import claims
 from scheduling.engine.store.claims import take_over_jobs
 from scheduling.engine.store.ends import save_progress
 from scheduling.engine.store.slots import admit_users, release_slots
+from scheduling.engine.store.specs import spec_of
 from scheduling.models import Event, Job, User, UserSlot
 from scheduling.services.workflows import JobRequest, workflow_cancel
 from tests.integration.working import (
@@ -57,7 +58,8 @@ def test_a_job_that_has_changed_since_it_was_read_is_not_claimed(leader: Leader,
     read = job_of(workflow)
     Job.objects.filter(pk=read.pk).update(**change)
     with leader.lease.transaction():
-        assert claims._claim(read, 1, [], leader.lease, read.created_at, "its turn") is None
+        start = claims.Start(job=read, epoch=1, spec=spec_of(read, []), reason="its turn")
+        assert claims._start(leader.lease, [start], read.created_at) == []
     assert job_of(workflow).epoch == 0
     assert not Event.objects.filter(type="job.started").exists()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from scheduling.engine.store.claims import _inputs_of
+from scheduling.engine.store.inputs import inputs_of
 from scheduling.engine.store.specs import spec_of
 from scheduling.models import Annotation, Job, Slide, User, Workflow
 from scheduling.services.annotations import annotation_add
@@ -93,8 +93,9 @@ def test_the_same_area_is_the_same_work_and_another_is_not(alice: User, slide: S
 def test_an_annotation_replaces_the_mask_before_the_job(alice: User, slide: Slide) -> None:
     mask = JobRequest(job_id="mask", branch="b1", job_type="TISSUE_MASK", slide=slide.pk)
     flow = submit(alice, mask, cells(slide), cells(slide, job_id="j2", annotation=annotated(slide).pk))
-    assert [job.job_id for job in _inputs_of(job_of(flow), [])] == ["mask"]
-    assert _inputs_of(job_of(flow, "j2"), []) == []
+    jobs = [job_of(flow), job_of(flow, "j2")]
+    found = inputs_of(jobs, {job.pk: [] for job in jobs})
+    assert [[job.job_id for job in found[job.pk]] for job in jobs] == [["mask"], []]
 
 
 def test_an_annotation_that_is_gone_from_the_disk_fails_the_job_with_the_reason(house: House, alice: User, slide: Slide) -> None:

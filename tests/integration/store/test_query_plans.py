@@ -67,7 +67,7 @@ def statements(act: Callable[[], Any]) -> list[str]:
     """What is sent to the database that can have a plan."""
     with CaptureQueriesContext(connection) as captured:
         act()
-    return [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE", "DELETE"))]
+    return [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE", "DELETE", "WITH"))]
 
 
 def plan_of(sql: str) -> list[str]:

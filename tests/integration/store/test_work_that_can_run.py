@@ -9,7 +9,7 @@ import pytest
 from scheduling.engine.checker.checker import Checker
 from scheduling.engine.checker.judging import user_rules
 from scheduling.engine.store.log import leader_event, record
-from scheduling.engine.store.users import can_run, in_line
+from scheduling.engine.store.users import in_line, runnable_of
 from scheduling.models import Event, Job, SchedulerLease, User, Workflow
 from scheduling.selectors.log import log_events
 from scheduling.selectors.queue import positions_in_queue, queue_body
@@ -183,7 +183,7 @@ def test_work_can_run_that_waits_for_no_other_job_and_whose_queue_is_expected(jo
     user = new_user()
     if jobs:
         submit(user, *jobs)
-    assert can_run(user.pk, expected) is can
+    assert runnable_of(user.pk, expected).exists() is can
     assert list(in_line(expected)) == [user] * can
 
 
@@ -191,7 +191,7 @@ def test_a_running_job_lets_what_waits_behind_it_count_for_nothing() -> None:
     user = new_user()
     workflow = submit(user, gpu(), "a b1")
     Job.objects.filter(workflow=workflow, job_id="g").update(state="RUNNING")
-    assert (can_run(user.pk, CPU), can_run(user.pk, BOTH)) == (False, True)
+    assert (runnable_of(user.pk, CPU).exists(), runnable_of(user.pk, BOTH).exists()) == (False, True)
 
 
 def test_the_queues_that_slots_are_given_for_are_told_when_they_change_and_outlive_the_leader(leader: Leader) -> None:

@@ -1,0 +1,143 @@
+"""Statements over sets of rows: what a pass writes or asks about goes to the database at once, however much it is.
+
+The rows travel as one text, a JSON array of arrays, which both databases unfold into a table: a statement has the same text
+for one row and for a thousand, is written down once and costs one round trip. The texts are plain SQL that both understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import Model, QuerySet
+
+#: What a column of a set may hold, and what PostgreSQL calls it.
+_TYPES = {
+    "key": "bigint",
+    "number": "double precision",
+    "text": "text",
+    "flag": "boolean",
+    "uuid": "uuid",
+    "moment": "timestamptz",
+    "json": "jsonb",
+}
+Row = Sequence[Any]
+M = TypeVar("M", bound=Model)
+
+
+@cache
+def table(**columns: str) -> str:
+    """SQL of a table with these columns (name=type, a word of `_TYPES`), unfolded from what `rows` makes.
+
+    Goes between "WITH v AS (" and ")". The order of the rows is kept.
+    """
+    unfold = _postgres if connection.vendor == "postgresql" else _sqlite
+    return unfold(columns)
+
+
+def _postgres(columns: dict[str, str]) -> str:
+    picked = [
+        f"value->{place} AS {name}" if kind == "json" else f"(value->>{place})::{_TYPES[kind]} AS {name}"
+        for place, (name, kind) in enumerate(columns.items())
+    ]
+    return f"SELECT {', '.join(picked)} FROM jsonb_array_elements(%s::jsonb) AS sent(value) LIMIT %s"
+
+
+def _sqlite(columns: dict[str, str]) -> str:
+    picked = [
+        f"REPLACE(json_extract(value, '$[{place}]'), '-', '') AS {name}"
+        if kind == "uuid"
+        else f"json_extract(value, '$[{place}]') AS {name}"
+        for place, (name, kind) in enumerate(columns.items())
+    ]
+    return f"SELECT {', '.join(picked)} FROM json_each(%s) LIMIT %s"  # noqa: S608  (names of ours)
+
+
+def rows(values: Iterable[Row]) -> tuple[str, int]:
+    """The parameters that `table` unfolds. Their number is among them, so that PostgreSQL plans for as many and not for a hundred."""
+    listed = list(values)
+    return orjson.dumps(listed, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode(), len(listed)
+
+
+def keys(values: Iterable[int]) -> tuple[str, int]:
+    """As `rows`, of a table with one column."""
+    return rows([value] for value in values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return str(connection.ops.adapt_datetimefield_value(value))
+    if isinstance(value, tuple | frozenset | set):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} does not go into a set of rows")
+
+
+def moment(value: datetime | None) -> Any:
+    """A time as a parameter of a plain statement."""
+    return connection.ops.adapt_datetimefield_value(value) if value is not None else None
+
+
+def ask(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
+def change(sql: str, *params: Any) -> int:
+    """Carry out a statement that gives no rows; how many it has changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        count: int = cursor.rowcount
+    return count
+
+
+def as_time(value: Any) -> datetime | None:
+    """A time that `ask` has given: SQLite keeps it in UTC without saying so."""
+    found: datetime | None = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+
+def as_uuid(value: Any) -> UUID:
+    """A UUID that `ask` has given: SQLite keeps it as text."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def as_json(value: Any) -> Any:
+    """What a JSON column holds, as `ask` has given it: text, on either database."""
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+def asked_once(build: Callable[..., QuerySet[Any, Any]], *arguments: Any) -> list[tuple[Any, ...]]:
+    """The rows of a query whose text is kept after its first use. `build` is a plain function, its arguments name the query."""
+    kept = _text_of(build, arguments)
+    return ask(kept[0], *kept[1]) if kept else []
+
+
+#: Queues and limits change a few times in a leader's life.
+@cache
+def _text_of(build: Callable[..., QuerySet[Any, Any]], arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]] | None:
+    """The text and its parameters; None of a query that can have no rows, whatever the database holds."""
+    try:
+        sql, params = build(*arguments).query.sql_with_params()
+    except EmptyResultSet:
+        return None
+    return sql, tuple(params)
+
+
+def models(model: type[M], keys: Iterable[Any], *, where: str = "", kind: str = "key") -> list[M]:
+    """The rows of a model with these primary keys (of `kind`) and this condition on a row `m`, in order of key."""
+    return list(model._default_manager.raw(_models_sql(model._meta.db_table, where, kind), rows([key] for key in keys)))
+
+
+@cache
+def _models_sql(name: str, where: str, kind: str) -> str:
+    condition = f" WHERE {where}" if where else ""
+    return f"WITH v AS ({table(key=kind)}) SELECT m.* FROM v JOIN {name} m ON m.id = v.key{condition} ORDER BY m.id"  # noqa: S608
