@@ -132,12 +132,13 @@ def _text_of(build: Callable[..., QuerySet[Any, Any]], arguments: tuple[Any, ...
     return sql, tuple(params)
 
 
-def models(model: type[M], keys: Iterable[Any], *, where: str = "", kind: str = "key") -> list[M]:
-    """The rows of a model with these primary keys (of `kind`) and this condition on a row `m`, in order of key."""
-    return list(model._default_manager.raw(_models_sql(model._meta.db_table, where, kind), rows([key] for key in keys)))
+def models(model: type[M], keys: Iterable[Any], *, where: str = "", kind: str = "key", column: str = "id") -> list[M]:
+    """The rows of a model whose `column` is one of these keys (of `kind`), with this condition on a row `m`, in order of primary key."""
+    return list(model._default_manager.raw(_models_sql(model._meta.db_table, where, kind, column), rows([key] for key in keys)))
 
 
 @cache
-def _models_sql(name: str, where: str, kind: str) -> str:
+def _models_sql(name: str, where: str, kind: str, column: str) -> str:
     condition = f" WHERE {where}" if where else ""
-    return f"WITH v AS ({table(key=kind)}) SELECT m.* FROM v JOIN {name} m ON m.id = v.key{condition} ORDER BY m.id"  # noqa: S608
+    joined = f"SELECT m.* FROM v JOIN {name} m ON m.{column} = v.key{condition} ORDER BY m.id"  # noqa: S608  (names of ours)
+    return f"WITH v AS ({table(key=kind)}) {joined}"
