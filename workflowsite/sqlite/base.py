@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
 LOOK_EVERY_S = 0.0005
+#: For so long the threads of a process follow each other before another process has its turn; a turn for each transaction would let a
+#: process that writes much in one go no more often than one that writes a little each time.
+BURST_S = 0.03
 #: The host's line is a courtesy: whoever stands at its head and does not move (a suspended process) holds nobody up for longer.
 COURTESY_S = 0.25
 
@@ -34,14 +36,17 @@ class Line:
         self._waiting: deque[threading.Lock] = deque()
         self._is_taken = False
         self._file = file
+        #: Since when this process is at the head of the host's line; 0.0 when it is not.
+        self._since = 0.0
 
     @contextmanager
     def head(self, until: float) -> Iterator[None]:
         """Be the one that looks whether the database can be written. Raises OperationalError after `until` (of time.monotonic)."""
         self._stand(until)
         try:
-            with self._host(min(until, time.monotonic() + COURTESY_S)):
-                yield
+            if not self._since:
+                self._ask_host(min(until, time.monotonic() + COURTESY_S))
+            yield
         finally:
             self._leave()
 
@@ -63,23 +68,21 @@ class Line:
 
     def _leave(self) -> None:
         with self._lock:
+            if not self._waiting or time.monotonic() - self._since > BURST_S:
+                self._since = 0.0
+                with suppress(OSError):
+                    fcntl.flock(self._descriptor(), fcntl.LOCK_UN)
             if self._waiting:
                 self._waiting.popleft().release()
             else:
                 self._is_taken = False
 
-    @contextmanager
-    def _host(self, until: float) -> Iterator[None]:
-        """The head of the host's line; nobody else is held up where a file system has no locks."""
+    def _ask_host(self, until: float) -> None:
+        """Come to the head of the host's line; nobody is held up where a file system has no locks."""
         with suppress(OSError):
-            descriptor = self._descriptor()
-            while not _locked(descriptor) and time.monotonic() < until:
+            while not _locked(self._descriptor()) and time.monotonic() < until:
                 time.sleep(LOOK_EVERY_S)
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                fcntl.flock(self._descriptor(), fcntl.LOCK_UN)
+        self._since = time.monotonic()
 
     def _descriptor(self) -> int:
         return _opened(self._file, os.getpid())
@@ -109,33 +112,28 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Django's, with BEGIN IMMEDIATE in turn."""
 
     def _start_transaction_under_autocommit(self) -> None:
-        until = time.monotonic() + self._timeout_s
-        with line_of(str(self.settings_dict["NAME"]), os.getpid()).head(until), self._without_waiting():
-            while not _begun(self, is_last=time.monotonic() >= until):
-                time.sleep(LOOK_EVERY_S)
-
-    @property
-    def _timeout_s(self) -> float:
-        return float(self.settings_dict["OPTIONS"].get("timeout", 5.0))
-
-    @contextmanager
-    def _without_waiting(self) -> Iterator[None]:
-        """SQLite does not wait by itself."""
         self.ensure_connection()
-        self.connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            yield
-        finally:
-            self.connection.execute(f"PRAGMA busy_timeout = {round(self._timeout_s * 1000)}")
+        timeout_s = float(self.settings_dict["OPTIONS"].get("timeout", 5.0))
+        until = time.monotonic() + timeout_s
+        with line_of(str(self.settings_dict["NAME"]), os.getpid()).head(until), self.wrap_database_errors:
+            _begin(self.connection, until, timeout_s)
 
 
-def _begun(wrapper: DatabaseWrapper, *, is_last: bool) -> bool:
+def _begin(connection: sqlite3.Connection, until: float, timeout_s: float) -> None:
+    """Look again and again, in place of SQLite's own waiting. Raises sqlite3.OperationalError."""
+    connection.execute("PRAGMA busy_timeout = 0")
     try:
-        with wrapper.cursor() as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
-    except OperationalError as error:
-        cause = error.__cause__
-        if is_last or not isinstance(cause, sqlite3.OperationalError) or cause.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+        while not _begun(connection, is_last=time.monotonic() >= until):
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(timeout_s * 1000)}")
+
+
+def _begun(connection: sqlite3.Connection, *, is_last: bool) -> bool:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if is_last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
         return False
     return True

@@ -17,7 +17,7 @@ from scheduling.states import cpu_alone
 
 def lock_users(keys: Iterable[int]) -> dict[int, User]:
     """Lock these users' rows, in order of key so that two lockers never wait for each other. Inside a transaction."""
-    return {user.pk: user for user in User.objects.select_for_update().filter(pk__in=set(keys)).order_by("pk")}
+    return {user.pk: user for user in sets.models(User, set(keys), are_locked=True)}
 
 
 def has_work(user_key: int) -> bool:
