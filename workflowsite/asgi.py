@@ -1,8 +1,9 @@
-"""HTTP by Django, websockets by Channels. The Origin check stands before everything on a websocket."""
+"""Websockets by Channels, the Origin check before everything; HTTP by Django on threads: `workflowsite.web` serves both on one port."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import django
 from channels.routing import ProtocolTypeRouter
@@ -10,7 +11,17 @@ from channels.routing import ProtocolTypeRouter
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workflowsite.settings")
 django.setup(set_prefix=False)
 
-from dashboard.routing import websocket  # noqa: E402  (needs the app registry)
-from workflowsite.handler import FileBodyHandler  # noqa: E402
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402  (needs the settings)
 
-application = ProtocolTypeRouter({"http": FileBodyHandler(), "websocket": websocket})
+from dashboard.routing import websocket  # noqa: E402  (needs the app registry)
+
+
+class Site(ProtocolTypeRouter):
+    """An ASGI application for websockets that has a WSGI application for HTTP."""
+
+    def __init__(self, http: Any, websocket: Any) -> None:
+        super().__init__({"websocket": websocket})
+        self.http = http
+
+
+application = Site(http=WSGIHandler(), websocket=websocket)

@@ -56,7 +56,8 @@ def _database(url: str | None, data_dir: Path) -> dict[str, Any]:
         }
         # Tests use a file too: SQLite in memory locks tables, not the database, and does not wait.
         test = {"NAME": str(data_dir / "test.sqlite3")}
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options, "TEST": test}
+        kept = {"CONN_MAX_AGE": None}  # opening a file anew for each request costs as much as a short request
+        return {"ENGINE": "workflowsite.sqlite", "NAME": str(data_dir / "db.sqlite3"), "OPTIONS": options, "TEST": test, **kept}
     database: dict[str, Any] = {**dj_database_url.parse(url)}
     database["OPTIONS"] = {**(database.get("OPTIONS") or {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
     return database
@@ -68,7 +69,6 @@ ALLOWED_HOSTS = list(ENV.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -86,6 +86,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "scheduling.api.middleware.HostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -99,7 +100,6 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "workflowsite.urls"
-ASGI_APPLICATION = "workflowsite.asgi.application"
 APPEND_SLASH = False
 
 TEMPLATES = [

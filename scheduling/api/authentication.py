@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import authenticate
 from django.contrib.auth.backends import RemoteUserBackend
 from django.http import HttpRequest
 from rest_framework import exceptions
@@ -43,7 +42,7 @@ class HeaderAuthentication(BaseAuthentication):
         if user_id is None or not settings.ENV.trust_user_header:
             return None
         try:
-            user = authenticate(request._request, remote_user=user_id)
+            user = HeaderBackend().authenticate(request._request, remote_user=user_id)
         except Invalid as error:
             raise exceptions.ParseError(f"{HEADER}: {error.message}") from error
         except PermissionRefused as error:

@@ -1,13 +1,12 @@
-"""Files as responses: one range, strong ETag, chunk by chunk, by WSGI and ASGI alike. Never holds a whole file in memory."""
+"""Files as responses: one range, strong ETag, chunk by chunk. Never holds a whole file in memory."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe
@@ -55,19 +54,6 @@ class FileWindow:
         self._file.close()
 
 
-class FileStream(StreamingHttpResponse):
-    """A streaming response whose chunks are read in a thread when the server is asynchronous."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = iter(self)
-
-        def read() -> bytes:
-            return next(chunks, b"")
-
-        while chunk := await sync_to_async(read, thread_sensitive=False)():
-            yield chunk
-
-
 def file_response(request: HttpRequest, path: Path, *, name: str, sha256: str) -> HttpResponseBase:
     """The file, a range of it (206, 416), or 304. Raises NotFound when it has gone."""
     try:
@@ -105,7 +91,7 @@ def _body(request: HttpRequest, file: BinaryIO, size: int, etag: str, modified_s
         )
     if request.method == "HEAD":
         return _without_body(file, HttpResponse(headers={"Content-Length": str(size)}))
-    response = FileStream(FileWindow(file, start, stop), status=206 if asked else 200)
+    response = StreamingHttpResponse(FileWindow(file, start, stop), status=206 if asked else 200)
     response["Content-Length"] = str(stop - start)
     if asked:
         response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"

@@ -9,9 +9,11 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 
+from scheduling.engine.store import sets
 from scheduling.engine.store.users import expected_queues, in_line, in_paused_workflow
 from scheduling.engine.store.words import UNFINISHED
 from scheduling.models import Job, UserSlot
@@ -44,13 +46,21 @@ class Holding:
     tiles_per_s: float | None
 
 
+def line() -> list[int]:
+    """The keys of users who wait for a slot and have work that can run, the longest waiting first."""
+    return [key for (key,) in sets.asked_once(_line, tuple(expected_queues()))]
+
+
+def _line(queues: tuple[str, ...]) -> QuerySet[Any, Any]:
+    return in_line(queues).values_list("pk")
+
+
 def user_starts(now: datetime, *, max_active_users: int, slot_max_s: float) -> dict[int, datetime]:
     """When users who wait for a slot will probably get one, by user key; those of whom nothing is known are left out."""
-    expected = expected_queues()
-    queue = list(in_line(expected).values_list("pk", flat=True))
+    queue = line()
     if not queue:
         return {}
-    starts = slots_free(_holdings(expected), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
+    starts = slots_free(_holdings(expected_queues()), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
     return dict(zip(queue, starts, strict=False))
 
 

@@ -9,18 +9,19 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, Count, Q, Value, When
+from django.db.models import Case, Count, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import Inbox, connect
+from scheduling.engine.store import sets
 from scheduling.engine.store.users import expected_queues, in_line
 from scheduling.engine.store.words import RUNNING
 from scheduling.models import Job, SchedulerLease, User, UserSlot
 from scheduling.selectors.disk import disk_use
-from scheduling.selectors.estimates import user_starts
+from scheduling.selectors.estimates import line, user_starts
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
 
@@ -42,8 +43,13 @@ def is_draining() -> bool:
 
 def scheduler_standing() -> tuple[bool, bool]:
     """(whether a leader is trusted, whether the work runs out)."""
+    found = sets.asked_once(_standing)
+    return (bool(found[0][0]), bool(found[0][1])) if found else (False, False)
+
+
+def _standing() -> QuerySet[Any, Any]:
     trusted = Case(When(trusted_until__gt=Now(), then=Value(True)), default=Value(False))
-    return SchedulerLease.objects.annotate(trusted=trusted).values_list("trusted", "is_draining").first() or (False, False)
+    return SchedulerLease.objects.annotate(trusted=trusted).values_list("trusted", "is_draining")
 
 
 def running_jobs() -> int:
@@ -83,12 +89,12 @@ def counters() -> dict[str, float]:
 
 def position_of(user: User) -> tuple[int, int] | None:
     """(position from 1, number of waiting users) of a user who waits for a slot; None for others, and while none of the user's work can run."""
-    return positions_in_queue().get(user.pk)
+    return positions_in_queue().get(user.pk) if user.waiting_since is not None else None
 
 
 def positions_in_queue() -> dict[int, tuple[int, int]]:
     """As position_of, of all who wait, by user key."""
-    queue = list(in_line(expected_queues()).values_list("pk", flat=True))
+    queue = line()
     return {key: (place, len(queue)) for place, key in enumerate(queue, start=1)}
 
 

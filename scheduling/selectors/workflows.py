@@ -14,12 +14,13 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from scheduling.engine.policy import Situation, waiting_reason
+from scheduling.engine.store import sets
 from scheduling.errors import NotFound
-from scheduling.models import Dependency, Event, Job, Slide, User, Workflow
+from scheduling.models import Event, Job, Slide, User, Workflow
 from scheduling.selectors.estimates import job_end
 from scheduling.selectors.queue import estimated_starts, position_of, positions_in_queue, queues_served, scheduler_standing
 from scheduling.selectors.times import iso
-from scheduling.states import FINISHED_WORKFLOW, UNFINISHED, JobState
+from scheduling.states import FINISHED_WORKFLOW, UNFINISHED, BranchScope, JobState
 
 _PROGRESS = Case(
     When(tiles_total__gt=0, then=Cast("tiles_processed", FloatField()) / Cast("tiles_total", FloatField())),
@@ -38,9 +39,10 @@ def workflow_get(*, user: User, workflow_uuid: UUID | str) -> Workflow:
         key = UUID(str(workflow_uuid))
     except ValueError:
         raise NotFound from None
-    workflow = visible_workflows(user).filter(uuid=key).select_related("owner").first()
-    if workflow is None:
+    workflow = next(iter(sets.models(Workflow, [key], column="uuid", kind="uuid")), None)
+    if workflow is None or not (user.is_staff or workflow.owner_id == user.pk):
         raise NotFound
+    (workflow.owner,) = sets.models(User, [workflow.owner_id])
     return workflow
 
 
@@ -101,11 +103,11 @@ def _matches(search: str) -> Q:
 
 def workflow_body(workflow: Workflow) -> dict[str, Any]:
     """GET /workflow/{workflow_id}."""
-    jobs = list(Job.objects.filter(workflow=workflow).order_by("id"))
+    jobs = sets.models(Job, [workflow.pk], column="workflow_id")
     position = position_of(workflow.owner)
     start = estimated_starts().get(workflow.owner_id) if position else None
     needs = _needs_of(jobs)
-    reasons = _waiting_reasons([job for job in jobs if job.state == JobState.PENDING], position, needs, is_paused=workflow.paused)
+    reasons = _waiting_reasons(workflow, jobs, position, needs)
     bodies = [job_body(job, reasons.get(job.pk), [need.job_id for need in needs.get(job.pk, ())]) for job in jobs]
     return {
         "workflow_id": str(workflow.uuid),
@@ -123,12 +125,17 @@ def mean_progress(fractions: Iterable[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
+_NEEDS = (
+    "SELECT d.job_id, d.needs_id FROM scheduling_dependency d JOIN scheduling_job j ON j.id = d.job_id "
+    "WHERE j.workflow_id = %s ORDER BY d.id"
+)
+
+
 def _needs_of(jobs: Sequence[Job]) -> dict[int, list[Job]]:
     """What each job of one workflow depends on, in the order asked for, by job key."""
     by_key = {job.pk: job for job in jobs}
     needs: dict[int, list[Job]] = {}
-    rows = Dependency.objects.filter(job__workflow_id=jobs[0].workflow_id) if jobs else Dependency.objects.none()
-    for key, need in rows.order_by("id").values_list("job_id", "needs_id"):
+    for key, need in sets.ask(_NEEDS, jobs[0].workflow_id) if jobs else ():
         needs.setdefault(key, []).append(by_key[need])
     return needs
 
@@ -224,19 +231,21 @@ def _common(workflow: Workflow, position: tuple[int, int] | None, start: datetim
 
 
 def _waiting_reasons(
-    pending: Sequence[Job], position: tuple[int, int] | None, needs: Mapping[int, Sequence[Job]], *, is_paused: bool
+    workflow: Workflow, jobs: Sequence[Job], position: tuple[int, int] | None, needs: Mapping[int, Sequence[Job]]
 ) -> dict[int, str]:
-    """Why each of these PENDING jobs of one workflow waits, by job key; the words are the policy's."""
+    """Why each PENDING one of the jobs of a workflow waits, by job key; the words are the policy's."""
+    pending = [job for job in jobs if job.state == JobState.PENDING]
     if not pending:
         return {}
-    ahead = _jobs_ahead(pending)
+    # A lane is the workflow's own, or shared by all of its user's.
+    ahead = _jobs_ahead(pending, _of_lanes(pending) if workflow.branch_scope == BranchScope.USER else jobs)
     (alive, draining), now = scheduler_standing(), timezone.now()
     served = queues_served() if any(job.queue != "cpu" for job in pending) else frozenset({"cpu"})
     return {
         job.pk: waiting_reason(
             Situation(
                 is_scheduler_alive=alive,
-                is_paused=is_paused,
+                is_paused=workflow.paused,
                 is_draining=draining,
                 behind=ahead.get(job.pk),
                 needs=next((need.job_id for need in needs.get(job.pk, ()) if need.state in UNFINISHED), None),
@@ -257,18 +266,31 @@ def _retry_of(job: Job, now: datetime) -> tuple[str, float] | None:
     return job.retry_reason, (job.retry_at - now).total_seconds()
 
 
-def _jobs_ahead(pending: Sequence[Job]) -> dict[int, tuple[str, str]]:
-    """For each job the unfinished one it waits for in its lane, as (job_id, branch): the one before it, else the one that runs."""
-    rows = Job.objects.filter(owner_id=pending[0].owner_id, lane__in={job.lane for job in pending}, state__in=UNFINISHED)
+def _of_lanes(pending: Sequence[Job]) -> QuerySet[Job]:
+    """All unfinished jobs in the lanes of these, in order of submission."""
+    lanes = {job.lane for job in pending}
+    return Job.objects.filter(owner_id=pending[0].owner_id, lane__in=lanes, state__in=UNFINISHED).order_by("id").only(*_OF_LANES)
+
+
+_OF_LANES = ("id", "lane", "job_id", "branch", "state")
+
+
+def _jobs_ahead(pending: Sequence[Job], jobs: Iterable[Job]) -> dict[int, tuple[str, str]]:
+    """For each job the unfinished one it waits for in its lane, as (job_id, branch): the one before it, else the one that runs.
+
+    `jobs`: those of all the lanes, in order of submission.
+    """
     before: dict[str, tuple[str, str]] = {}
     running: dict[str, tuple[str, str]] = {}
     ahead: dict[int, tuple[str, str]] = {}
-    for key, lane, job_id, branch, state in rows.order_by("id").values_list("id", "lane", "job_id", "branch", "state"):
-        if state == JobState.RUNNING:
-            running[lane] = (job_id, branch)
-        elif lane in before:
-            ahead[key] = before[lane]
-        before[lane] = (job_id, branch)
+    for job in jobs:
+        if job.state not in UNFINISHED:
+            continue
+        if job.state == JobState.RUNNING:
+            running[job.lane] = (job.job_id, job.branch)
+        elif job.lane in before:
+            ahead[job.pk] = before[job.lane]
+        before[job.lane] = (job.job_id, job.branch)
     for job in pending:
         if job.pk not in ahead and job.lane in running:
             ahead[job.pk] = running[job.lane]

@@ -23,7 +23,8 @@ class Asked:
 
 def set_limits(jobs: Sequence[Job], asked: Sequence[Asked], region: Any = None) -> None:
     """Give unsaved jobs their regions and annotations; `region` is that of every job that asks for none. Raises Invalid with the field."""
-    annotations = Annotation.objects.in_bulk([each.annotation for each in asked if each.annotation])
+    wanted = [each.annotation for each in asked if each.annotation]
+    annotations = Annotation.objects.in_bulk(wanted) if wanted else {}
     regions = _Regions()
     for i, (job, wish) in enumerate(zip(jobs, asked, strict=True)):
         if wish.region is not None:
@@ -32,6 +33,17 @@ def set_limits(jobs: Sequence[Job], asked: Sequence[Asked], region: Any = None) 
             job.region = regions.of(job, region, "region")
         if wish.annotation is not None:
             job.annotation = _annotation(job, annotations.get(wish.annotation), wish.annotation, f"jobs[{i}].annotation")
+
+
+def refuse_gone_annotations(jobs: Sequence[Job]) -> None:
+    """Annotations may have been deleted since the jobs were given them. Raises Invalid with the field."""
+    wanted = {job.annotation_id for job in jobs if job.annotation_id is not None}
+    if not wanted:
+        return
+    there = set(Annotation.objects.filter(pk__in=wanted, deleted_at__isnull=True).values_list("pk", flat=True))
+    for i, job in enumerate(jobs):
+        if job.slide is not None and job.annotation_id is not None and job.annotation_id not in there:
+            raise _no_annotation(job.annotation_id, job.slide, f"jobs[{i}].annotation")
 
 
 def check_limits(request_region: Any, asked: Sequence[tuple[str, Asked]]) -> None:
@@ -101,6 +113,10 @@ def _annotation(job: Job, found: Annotation | None, key: UUID, field: str) -> An
     if job.slide is None:
         raise Invalid(f"Job {job.job_id} is simulated: without a slide there is no annotation.", field=field)
     if found is None or found.deleted_at is not None or found.slide_id != job.slide.pk:
-        raise Invalid(f"There is no annotation {key} of slide {job.slide.name!r}.", field=field)
+        raise _no_annotation(key, job.slide, field)
     _check_type(job.job_type, "annotation", field)
     return found
+
+
+def _no_annotation(key: UUID, slide: Slide, field: str) -> Invalid:
+    return Invalid(f"There is no annotation {key} of slide {slide.name!r}.", field=field)

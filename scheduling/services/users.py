@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from scheduling.engine.store import sets
 from scheduling.errors import Invalid, PermissionRefused
 from scheduling.models import USER_ID_PATTERN, User
 
@@ -18,7 +19,8 @@ def user_for_header(user_id: str) -> User:
     """
     if not re.match(USER_ID_PATTERN, user_id):
         raise Invalid(MALFORMED)
-    user = User.objects.filter(username=user_id).first() or _made(user_id)
+    found = sets.models(User, [user_id], kind="text", column="username")
+    user = found[0] if found else _made(user_id)
     if not is_open(user):
         raise PermissionRefused("This account must be signed in to.")
     return user

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -29,7 +29,7 @@ from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import BadParameter
 from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
 from scheduling.services.dependencies import Needing, check_dependencies
-from scheduling.services.limits import Asked, check_limits, set_limits
+from scheduling.services.limits import Asked, check_limits, refuse_gone_annotations, set_limits
 from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
 
 logger = logging.getLogger(__name__)
@@ -81,10 +81,17 @@ class Idempotency:
 
 
 def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempotency | None = None) -> Workflow:
-    """Insert a workflow. Raises Invalid naming the field; with a key already used, answers or raises as idempotent_replay."""
+    """Insert a workflow. Raises Invalid naming the field; with a key already used, answers or raises as idempotent_replay.
+
+    All checks come before the transaction, which on SQLite keeps every other writer out; in it only what may have changed is looked at again.
+    """
     request = _settled(request)
+    _check_names(request)
+    slides = _slides_of(user, request)
+    jobs = _jobs_of(user, request, slides)
+    owners = {slide.owner_id for slide in slides.values()}
     try:
-        workflow = _insert(user, request, idempotency)
+        workflow = _insert(user, owners, request, jobs, idempotency)
     except IntegrityError:
         # Another request with the same key was faster; its answer is this one's.
         if idempotency is None or (first := idempotent_replay(user=user, idempotency=idempotency)) is None:
@@ -120,13 +127,14 @@ def _settled_job(job: JobRequest, where: str) -> JobRequest:
         raise Invalid(str(error), field=f"{where}.parameters.{error.name}") from error
 
 
-def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | None) -> Workflow:
+def _insert(
+    user: User, owners: Collection[int], request: WorkflowRequest, jobs: Sequence[Job], idempotency: Idempotency | None
+) -> Workflow:
     now = timezone.now()
     with transaction.atomic():
         # The owners of the slides as well, so that no slide is deleted between this look at it and the end of the transaction.
-        wanted = {request.slide, *(job.slide for job in request.jobs)} - {None}
-        locked = lock_users({user.pk, *Slide.objects.filter(pk__in=wanted).values_list("owner_id", flat=True)})[user.pk]
-        jobs = _jobs_of(locked, request)
+        locked = lock_users({user.pk, *owners})[user.pk]
+        _refuse_gone(locked, request, jobs)
         workflow = Workflow(
             owner=locked, name=request.name, slide_id=request.slide, branch_scope=request.branch_scope, on_failure=request.on_failure
         )
@@ -137,6 +145,12 @@ def _insert(user: User, request: WorkflowRequest, idempotency: Idempotency | Non
             )
         store.insert_workflow(locked, workflow, jobs, now, depends_on={job.job_id: job.depends_on for job in request.jobs})
     return workflow
+
+
+def _refuse_gone(user: User, request: WorkflowRequest, jobs: Sequence[Job]) -> None:
+    """What the jobs work on may have been deleted since they were checked. Raises Invalid with the field."""
+    _slides_of(user, request)
+    refuse_gone_annotations(jobs)
 
 
 def idempotent_replay(*, user: User, idempotency: Idempotency) -> Workflow | None:
@@ -243,10 +257,8 @@ def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> i
     return store.retry_jobs(user, workflow, jobs, timezone.now(), actor=actor)
 
 
-def _jobs_of(user: User, request: WorkflowRequest) -> list[Job]:
+def _jobs_of(user: User, request: WorkflowRequest, slides: Mapping[UUID | None, Slide]) -> list[Job]:
     """Unsaved jobs, checked against the rules of the domain."""
-    _check_names(request)
-    slides = _slides_of(user, request)
     jobs = [_job_of(user, job, slides.get(job.slide or request.slide), f"jobs[{i}]") for i, job in enumerate(request.jobs)]
     set_limits(jobs, [Asked(region=job.region, annotation=job.annotation) for job in request.jobs], request.region)
     for job, asked in zip(jobs, request.jobs, strict=True):
@@ -268,6 +280,8 @@ def _check_names(request: WorkflowRequest) -> None:
 def _slides_of(user: User, request: WorkflowRequest) -> dict[UUID | None, Slide]:
     wanted = [("slide", request.slide), *((f"jobs[{i}].slide", job.slide) for i, job in enumerate(request.jobs))]
     keys = {key for _, key in wanted if key is not None}
+    if not keys:
+        return {}
     known = Slide.objects.filter(pk__in=keys, deleted_at__isnull=True)
     slides = known if user.is_staff else known.filter(owner=user)
     found: dict[UUID | None, Slide] = {slide.pk: slide for slide in slides}
@@ -283,7 +297,8 @@ def _job_of(user: User, job: JobRequest, slide: Slide | None, where: str) -> Job
         raise Invalid(f"{job.job_type} needs a slide.", field=f"{where}.slide")
     if slide is not None and slide.mpp is None:
         raise Invalid(f"Slide {slide.name!r} states no microns per pixel; set them with PATCH /slide/{slide.pk}.", field=f"{where}.slide")
-    _check_parameters(job, is_simulated=slide is None, where=f"{where}.parameters")
+    if slide is None:  # those of the others were checked before they were settled
+        _check_parameters(job, is_simulated=True, where=f"{where}.parameters")
     _check_requires(job, f"{where}.requires")
     return Job(
         owner=user,
@@ -310,9 +325,20 @@ def _check_requires(job: JobRequest, field: str) -> None:
         raise Invalid(f"{job.job_type} can use no {job.requires}: it computes on a {' or '.join(devices)} alone.", field=field)
 
 
+#: By job type and whether it is simulated; making one takes longer than a check.
+_validators: dict[tuple[str, bool], Draft202012Validator] = {}
+
+
+def _validator(job_type: str, is_simulated: bool) -> Draft202012Validator:
+    schema = registry.parameter_schema(job_type, simulated=is_simulated)
+    kept = _validators.get((job_type, is_simulated))
+    if kept is None or kept.schema is not schema:
+        kept = _validators[job_type, is_simulated] = Draft202012Validator(schema)
+    return kept
+
+
 def _check_parameters(job: JobRequest, *, is_simulated: bool, where: str) -> None:
-    schema = registry.parameter_schema(job.job_type, simulated=is_simulated)
-    for error in Draft202012Validator(schema).iter_errors(job.parameters):
+    for error in _validator(job.job_type, is_simulated).iter_errors(job.parameters):
         name = ".".join([where, *(str(part) for part in error.absolute_path)])
         raise Invalid(error.message[:500], field=name)
     if any(isinstance(value, float) and not math.isfinite(value) for value in job.parameters.values()):

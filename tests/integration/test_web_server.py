@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from tests.support.environment import SETTINGS
 from tests.support.product import free_port
 from tests.support.waiting import eventually
 from workflowsite.env import BASE_DIR
+from workflowsite.threads import THREADS
 from workflowsite.web import DRAIN_BYTES, MAX_ANNOTATION_BYTES, MAX_BODY_BYTES, max_body_bytes
 
 UPLOAD_LIMIT = 50 * 2**20
@@ -80,17 +83,17 @@ def pieces(size: int) -> Iterator[bytes]:
         yield b"x" * 2**16
 
 
-def test_a_body_arrives_as_a_file_and_as_no_message(server: Server) -> None:
+def test_a_body_arrives_as_a_file(server: Server) -> None:
     status, told = server.call("POST", "/workflow", b"hello")
-    assert (status, told["size"], told["messages"]) == (200, 5, [0, False])
+    assert (status, told["size"]) == (200, 5)
     assert told["sha256"] == hashlib.sha256(b"hello").hexdigest()
 
 
 def test_a_chunked_body_gets_its_length(server: Server) -> None:
     _, told = server.call("POST", "/workflow", pieces(2**18), Transfer_Encoding="chunked")
     assert told["size"] == 2**18
-    assert told["headers"]["content-length"] == str(2**18)
-    assert "transfer-encoding" not in told["headers"]
+    assert told["environ"]["CONTENT_LENGTH"] == str(2**18)
+    assert "HTTP_TRANSFER_ENCODING" not in told["environ"]
 
 
 def test_an_upload_is_never_held_in_memory(server: Server) -> None:
@@ -149,12 +152,60 @@ def test_a_frame_for_a_socket_that_is_closing_is_dropped_and_no_error(server: Se
     eventually(lambda: server.call()[1]["sockets_outlived"] == 1, "the application to go on")
 
 
-def test_a_request_that_waited_on_its_connection_begins_with_a_context_of_its_own(server: Server) -> None:
+def test_requests_that_wait_on_one_connection_are_answered_in_order(server: Server) -> None:
     request = "GET /{} HTTP/1.1\r\nHost: localhost\r\nConnection: {}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
         wire.sendall("".join((request.format("first", "keep-alive"), request.format("second", "close"))).encode())
         answers = b"".join(iter(lambda: wire.recv(2**16), b"")).decode()
-    assert answers.count('"inherited": ""') == 2, answers
+    first, second = (answers.index(f'"PATH_INFO": "/{name}"') for name in ("first", "second"))
+    assert first < second
+
+
+def test_headers_given_twice_and_paths_of_any_text_reach_the_application(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        head = "GET /a%C3%A9//b?x=%C3%A9 HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nX-A: 2\r\nCookie: a=1\r\nCookie: b=2\r\nX_A: 3\r\nConnection: close\r\n\r\n"
+        wire.sendall(head.encode())
+        environ = json.loads(b"".join(iter(lambda: wire.recv(2**16), b"")).partition(b"\r\n\r\n")[2].split(b"\r\n")[1])["environ"]
+    assert environ["PATH_INFO"].encode("latin1").decode() == "/aé//b"
+    assert environ["QUERY_STRING"] == "x=%C3%A9"
+    assert (environ["HTTP_X_A"], environ["HTTP_COOKIE"]) == ("1,2", "a=1; b=2")
+    assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("127.0.0.1", "http")
+
+
+def test_an_application_that_raises_is_an_error_500_and_the_next_request_is_answered(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+        wire.sendall(b"GET /broken HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"".join(iter(lambda: wire.recv(2**16), b"")).startswith(b"HTTP/1.1 500 ")
+    assert server.answers()
+
+
+def test_no_slow_client_holds_a_thread_when_many_send_and_read_nothing_more(server: Server) -> None:
+    starts = (
+        b"GET /x HTTP/1.1\r\nHost: x\r\n",
+        b"POST /workflow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf",
+        b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    closed_before = server.call()[1]["closed"]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30)) for _ in range(10 * len(starts))]
+        for wire, start in zip(slow, starts * 10, strict=True):
+            wire.sendall(start)
+        for wire, start in zip(slow, starts * 10, strict=True):
+            assert b"/endless" not in start or wire.recv(10).startswith(b"HTTP/1.1")
+        for method in ("GET", "POST") * 10:
+            assert server.call(method, "/workflow")[0] == 200
+    eventually(lambda: server.call()[1]["closed"] == closed_before + 10, "the end of all answers that nobody reads")
+
+
+def test_what_only_reads_and_probes_are_answered_while_every_thread_that_writes_waits(server: Server) -> None:
+    waiting = [Thread(target=server.call, args=("POST", "/held")) for _ in range(2 * THREADS["writes"])]
+    for thread in waiting:
+        thread.start()
+    assert server.call("GET", "/workflow")[0] == server.call("GET", "/healthz")[0] == 200
+    assert all(thread.is_alive() for thread in waiting)
+    server.call("GET", "/release")
+    for thread in waiting:
+        thread.join()
 
 
 def test_limits_are_those_of_the_path() -> None:

@@ -132,12 +132,20 @@ def _text_of(build: Callable[..., QuerySet[Any, Any]], arguments: tuple[Any, ...
     return sql, tuple(params)
 
 
-def models(model: type[M], keys: Iterable[Any], *, where: str = "", kind: str = "key") -> list[M]:
-    """The rows of a model with these primary keys (of `kind`) and this condition on a row `m`, in order of key."""
-    return list(model._default_manager.raw(_models_sql(model._meta.db_table, where, kind), rows([key] for key in keys)))
+def models(
+    model: type[M], keys: Iterable[Any], *, where: str = "", kind: str = "key", column: str = "id", are_locked: bool = False
+) -> list[M]:
+    """The rows of a model whose `column` is one of these keys (of `kind`), with this condition on a row `m`, in order of primary key.
+
+    `are_locked`: until the end of the transaction. On SQLite the transaction itself is the lock.
+    """
+    sql = _models_sql(model._meta.db_table, where, kind, column, are_locked and connection.vendor == "postgresql")
+    return list(model._default_manager.raw(sql, rows([key] for key in keys)))
 
 
 @cache
-def _models_sql(name: str, where: str, kind: str) -> str:
+def _models_sql(name: str, where: str, kind: str, column: str, are_locked: bool) -> str:
     condition = f" WHERE {where}" if where else ""
-    return f"WITH v AS ({table(key=kind)}) SELECT m.* FROM v JOIN {name} m ON m.id = v.key{condition} ORDER BY m.id"  # noqa: S608
+    end = " FOR UPDATE OF m" if are_locked else ""
+    joined = f"SELECT m.* FROM v JOIN {name} m ON m.{column} = v.key{condition} ORDER BY m.id{end}"  # noqa: S608  (names of ours)
+    return f"WITH v AS ({table(key=kind)}) {joined}"

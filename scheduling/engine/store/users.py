@@ -17,7 +17,7 @@ from scheduling.states import cpu_alone
 
 def lock_users(keys: Iterable[int]) -> dict[int, User]:
     """Lock these users' rows, in order of key so that two lockers never wait for each other. Inside a transaction."""
-    return {user.pk: user for user in User.objects.select_for_update().filter(pk__in=set(keys)).order_by("pk")}
+    return {user.pk: user for user in sets.models(User, set(keys), are_locked=True)}
 
 
 def has_work(user_key: int) -> bool:
@@ -79,14 +79,14 @@ def in_paused_workflow() -> Exists:
     return Exists(Workflow.objects.filter(pk=OuterRef("workflow_id"), paused=True))
 
 
-def refresh_waiting(user: User, now: datetime, *, actor: str) -> bool:
+def refresh_waiting(user: User, now: datetime, *, actor: str, is_new: bool = False) -> bool:
     """Bring `waiting_since` of a locked user in line with the facts; True when it changed.
 
     Set when the user has work, no slot, and is not waiting yet; cleared when there is no work (all ended or paused). It is never
-    moved, also not while none of the work can run: that is the leader's to know.
+    moved, also not while none of the work can run: that is the leader's to know. `is_new`: there certainly is work, just inserted.
     """
     since = user.waiting_since
-    if not has_work(user.pk):
+    if not is_new and not has_work(user.pk):
         since = None
     elif since is None and not UserSlot.objects.filter(user=user).exists():
         since = now

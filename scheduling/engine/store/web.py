@@ -51,7 +51,7 @@ def insert_workflow(
     submitted = workflow_event("workflow.submitted", workflow, actor=user.username, jobs=len(jobs), **told)
     record([submitted, *(_submitted(job, workflow, user.username, depends_on.get(job.job_id, ())) for job in jobs)])
     events.workflow_changed(user.pk, workflow.uuid)
-    if refresh_waiting(user, now, actor=user.username):
+    if refresh_waiting(user, now, actor=user.username, is_new=bool(jobs)):
         events.queue_changed()
 
 

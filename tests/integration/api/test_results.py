@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.signals import request_finished
-from django.db import close_old_connections, connections
-from django.test import AsyncClient
+from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 from scheduling.api.downloads import CHUNK_BYTES
@@ -145,27 +144,6 @@ def test_a_file_that_has_gone_is_missing(alice: APIClient, base: str, settings: 
         path.unlink()
     assert alice.get(f"{base}/results.json").status_code == 404
 
-
-@pytest.mark.django_db(transaction=True)
-async def test_an_asynchronous_server_streams_chunk_by_chunk(transactional_db: None, settings: Any) -> None:
-    from asgiref.sync import sync_to_async
-
-    def prepared() -> str:
-        client = APIClient(HTTP_X_USER_ID="alice")
-        job = {"job_id": "j1", "branch": "b", "job_type": "TISSUE_MASK"}
-        workflow_id = client.post("/workflow", {"jobs": [job]}).json()["workflow_id"]
-        finish(workflow_id)
-        publish(settings.DATA_DIR, workflow_id, "j1", {"results.json": CONTENT})
-        return f"/workflow/{workflow_id}/job/j1/results/results.json"
-
-    path = await sync_to_async(prepared)()
-    answer = await AsyncClient().get(path, headers={"X-User-ID": "alice", "Range": "bytes=1-400000"})
-    assert answer.status_code == 206, answer
-    chunks = [chunk async for chunk in answer]
-    assert len(chunks) > 1
-    assert b"".join(chunks) == CONTENT[1:400001]
-    answer.close()
-    await sync_to_async(connections.close_all)()  # the views' thread has its own
 
 
 def test_an_answer_that_nobody_reads_to_its_end_releases_its_file(alice: APIClient, base: str) -> None:
