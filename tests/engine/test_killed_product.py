@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.product import Product
 from tests.support.waiting import eventually
+from workflowsite import embedded_redis
 
 pytestmark = pytest.mark.engine
 
@@ -64,7 +65,7 @@ def kill(product: Product, word: str) -> None:
 def test_all_workflows_finish_once_and_in_order_when_the_scheduler_and_redis_are_killed(product: Product, client: httpx.Client) -> None:
     flows = [submit(client, number) for number in range(WORKFLOWS)]
     eventually(lambda: read(client, 0, flows[0])["jobs"][0]["tiles_processed"] >= 3, "three tiles")
-    for word in ("run_scheduler", "redis-server"):
+    for word in ("run_scheduler", embedded_redis.find_server().name):
         assert any(read(client, n, flow)["status"] == "RUNNING" for n, flow in enumerate(flows)), "the kill would come too late"
         kill(product, word)
 

