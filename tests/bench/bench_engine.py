@@ -38,7 +38,7 @@ def measure() -> dict[str, Figure]:
 def _overhead(client: httpx.Client) -> dict[str, Figure]:
     done = until_finished(client, submit(client, {"tiles": TILES, "seconds_per_tile": SECONDS_PER_TILE}))
     job = done["jobs"][0]
-    took = _seconds(job["finished_at"]) - _seconds(job["started_at"])
+    took = seconds(job["finished_at"]) - seconds(job["started_at"])
     ideal = TILES * SECONDS_PER_TILE / PROCESSES
     name = f"{TILES} tiles of {SECONDS_PER_TILE * 1000:.0f} ms on {PROCESSES} processes"
     return {name: Figure(round(took / ideal, 4), "ratio to ideal", "lower")}
@@ -85,6 +85,6 @@ def until_finished(client: httpx.Client, workflow: str) -> dict[str, Any]:
     return eventually(finished, "the end of the workflow", within_s=300) or {}
 
 
-def _seconds(stamp: str) -> float:
+def seconds(stamp: str) -> float:
     """Seconds of an ISO 8601 time."""
     return datetime.fromisoformat(stamp).timestamp()
