@@ -151,10 +151,11 @@ def _end(**_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
-    """A child died in mid-bundle: the parent reports it, since the child cannot. Of one that the guard has ended, all is said."""
+    """A child died in mid-bundle: the parent reports it, since the child cannot. Of one that the guard has ended, all is said;
+    what it had not begun is charged with nothing, and the ledger finds it."""
     if isinstance(exception, WorkerLostError) and getattr(sender, "name", None) == TASK and args:
         order = Bundle.from_json(args[0])
-        if not any(thread.guard and order.id in thread.guard.ended for thread in _threads):
+        if slots.shared().begun([order.id]) and not any(thread.guard and order.id in thread.guard.ended for thread in _threads):
             report_lost(slots.Carried.of(order), Failure(message="the worker process died while computing it"))
 
 
