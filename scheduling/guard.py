@@ -45,7 +45,7 @@ class Guard:
 
     def begin(self) -> None:
         """Watch from now on."""
-        Watch(carried=self.slots.carried, measure=vitals.measure, unwanted=self.unwanted, end=self.end).begin()
+        Watch(carried=self.slots.carried, idle=self.slots.idle, measure=vitals.measure, unwanted=self.unwanted, end=self.end).begin()
 
     def unwanted(self, carried: Collection[Carried]) -> Collection[str]:
         """Bundles of jobs that have ended; unknown counts as wanted."""

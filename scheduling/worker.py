@@ -23,7 +23,7 @@ from redis import Redis, RedisError
 
 from scheduling.engine import presence
 from scheduling.engine.inbox import connect
-from scheduling.engine.messages import Bundle, Failure
+from scheduling.engine.messages import Failure
 from scheduling.guard import Guard, SoloGuard, report_lost
 from scheduling.instanseg import devices, threads
 from scheduling.slides.memory import keep_freed
@@ -151,16 +151,14 @@ def _end(**_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any) -> None:
-    """A child died in mid-parcel: the parent reports it, since the child cannot. Of one that the guard has ended, all is said.
+    """A child died in mid-bundle: the parent reports that bundle, since the child cannot. Of one that the guard has ended, all is said.
 
-    What it had told of already is told of twice, which changes nothing.
+    What it had not begun of its parcel is charged with nothing, and the ledger finds it.
     """
     if isinstance(exception, WorkerLostError) and getattr(sender, "name", None) == TASK and args:
-        orders = [Bundle.from_json(message) for message in args[0]]
-        if not any(thread.guard and orders[0].id in thread.guard.ended for thread in _threads):
-            for order in orders:
-                lost = slots.Carried.of(order, parcel=orders[0].id)
-                report_lost(lost, Failure(message="the worker process died while computing it"))
+        begun = slots.shared().begun([str(message["id"]) for message in args[0]])
+        if begun and not any(thread.guard and begun.parcel in thread.guard.ended for thread in _threads):
+            report_lost(begun, Failure(message="the worker process died while computing it"))
 
 
 @signals.worker_process_init.connect

@@ -65,11 +65,16 @@ class Slots:
         try:
             yield
         finally:
-            self._write(place, _NOTHING)
+            idle = Carried(pid=os.getpid(), began_at=time.monotonic(), bundle="", job="", epoch=0, term=0, limit_s=0.0)
+            self._write(place, _packed(idle))
 
     def carried(self) -> list[Carried]:
         """What is being carried out."""
-        return [one for one in self._left() if psutil.pid_exists(one.pid)]
+        return [one for one in self._left() if one.bundle and psutil.pid_exists(one.pid)]
+
+    def idle(self) -> list[Carried]:
+        """Processes that have carried out a bundle and have not begun the next: a record without a bundle for each."""
+        return [one for one in self._left() if not one.bundle and psutil.pid_exists(one.pid)]
 
     def begun(self, bundles: Collection[str]) -> Carried | None:
         """The one of these bundles that a process has begun and not ended, be it that it has died since."""

@@ -18,6 +18,7 @@ _PROC = Path("/proc")
 #: Fields of /proc/PID/stat after the name in brackets: the state, pages brought back from the disk.
 _STATE, _FAULTS = 0, 9
 _S = 1e-9
+_STOPPED = {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
 #: CPU seconds used by threads of this process that serve the worker, by thread.
 _apart: dict[int, float] = {}
 
@@ -42,6 +43,14 @@ def _sum(first: Vitals, family: list[Vitals]) -> Vitals:
         is_stopped=first.is_stopped,
         is_at_disk=any(one.is_at_disk for one in family),
     )
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped the process; False when it is gone."""
+    try:
+        return bool(psutil.Process(pid).status() in _STOPPED)
+    except psutil.Error:
+        return False
 
 
 def family_of(pid: int) -> list[int]:
@@ -80,7 +89,7 @@ def _one(pid: int) -> Vitals | None:
         cpu_s=sum(times[:4]) - (sum(_apart.values()) if pid == os.getpid() else 0.0),  # with those of its children that have ended
         waited_s=told.waited_s,
         io=told.io,
-        is_stopped=status in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP},
+        is_stopped=status in _STOPPED,
         is_at_disk=told.is_at_disk or status == psutil.STATUS_DISK_SLEEP,
     )
 

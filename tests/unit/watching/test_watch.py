@@ -9,7 +9,7 @@ import pytest
 
 from scheduling.watching.slots import Carried
 from scheduling.watching.stillness import UNWANTED_S, Verdict, Vitals
-from scheduling.watching.watch import LOOK_S, YOUNG_S, Watch
+from scheduling.watching.watch import LOOK_S, STOPPED_S, YOUNG_S, Watch
 
 
 @dataclass
@@ -89,6 +89,16 @@ def test_a_process_that_is_gone_is_for_its_pool_to_notice(world: World) -> None:
     world.begin("bundle")
     world.is_gone = True
     assert world.after(3600) == []
+
+
+def test_a_process_that_is_stopped_between_two_bundles_is_ended_since_it_would_begin_no_other(world: World) -> None:
+    idle = Carried(pid=78, began_at=0.0, bundle="", job="", epoch=0, term=0, limit_s=0.0)
+    world.watch.idle = lambda: [idle]
+    world.watch.is_stopped = lambda pid: False
+    assert world.after(3600) == []
+    world.watch.is_stopped = lambda pid: pid == 78
+    assert world.after(STOPPED_S) == []
+    assert world.after(1) == [("", Verdict.STOPPED)]
 
 
 def test_what_nobody_wants_any_more_is_given_some_time(world: World) -> None:
