@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from scheduling.engine.store.users import lock_users
 from scheduling.errors import Invalid
 from scheduling.models import Annotation, Event, Job, Slide, Workflow
 from scheduling.services import dependencies, limits, workflows
@@ -64,7 +65,7 @@ def nothing_is_left() -> bool:
 @pytest.mark.django_db
 def test_a_slide_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = new_slide(new_user())
-    real = workflows.lock_users
+    real = lock_users
 
     def deleted_first(keys: Any) -> Any:
         Slide.objects.update(deleted_at="2026-01-01T00:00:00Z")
@@ -81,7 +82,7 @@ def test_a_slide_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeyp
 def test_an_annotation_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = new_slide(new_user())
     annotation = Annotation.objects.create(slide=slide, name="a", size_bytes=1, sha256="", features=1, area_px=1)
-    real = workflows.lock_users
+    real = lock_users
 
     def deleted_first(keys: Any) -> Any:
         Annotation.objects.update(deleted_at="2026-01-01T00:00:00Z")
@@ -100,7 +101,8 @@ def stand(line: Line, name: str, order: list[str]) -> None:
 
 
 def test_threads_come_to_the_head_of_the_line_in_the_order_in_which_they_came(tmp_path: Path) -> None:
-    line, order = Line(str(tmp_path / "turn")), []
+    line = Line(str(tmp_path / "turn"))
+    order: list[str] = []
     with line.head(time.monotonic() + 30):
         threads = []
         for number in range(8):
@@ -113,7 +115,8 @@ def test_threads_come_to_the_head_of_the_line_in_the_order_in_which_they_came(tm
 
 
 def test_a_thread_that_waits_too_long_is_refused_and_holds_nobody_up(tmp_path: Path) -> None:
-    line, order = Line(str(tmp_path / "turn")), []
+    line = Line(str(tmp_path / "turn"))
+    order: list[str] = []
     with line.head(time.monotonic() + 30), pytest.raises(OperationalError, match="database is locked"):
         _refused_at_once(line)
     stand(line, "next", order)
@@ -126,11 +129,12 @@ def _refused_at_once(line: Line) -> None:
 
 
 def test_a_process_that_stays_at_the_head_delays_a_writer_by_no_more_than_courtesy_asks(tmp_path: Path) -> None:
+    order: list[str] = []
     # What is opened twice is locked as by two processes.
     descriptor = os.open(tmp_path / "turn", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        began, order = time.monotonic(), []
+        began = time.monotonic()
         stand(Line(str(tmp_path / "turn")), "ours", order)
     finally:
         os.close(descriptor)
