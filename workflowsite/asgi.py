@@ -16,12 +16,16 @@ from django.core.handlers.wsgi import WSGIHandler  # noqa: E402  (needs the sett
 from dashboard.routing import websocket  # noqa: E402  (needs the app registry)
 
 
-class Site(ProtocolTypeRouter):
+class Site:
     """An ASGI application for websockets that has a WSGI application for HTTP."""
 
     def __init__(self, http: Any, websocket: Any) -> None:
-        super().__init__({"websocket": websocket})
         self.http = http
+        self._sockets = ProtocolTypeRouter({"websocket": websocket})
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """A websocket."""
+        await self._sockets(scope, receive, send)
 
 
 application = Site(http=WSGIHandler(), websocket=websocket)

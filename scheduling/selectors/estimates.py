@@ -46,9 +46,9 @@ class Holding:
     tiles_per_s: float | None
 
 
-def line() -> list[int]:
-    """The keys of users who wait for a slot and have work that can run, the longest waiting first."""
-    return [key for (key,) in sets.asked_once(_line, tuple(expected_queues()))]
+def line(queues: Collection[str]) -> list[int]:
+    """The keys of users who wait for a slot and have work that can run, the longest waiting first; `queues`: those for which slots are given."""
+    return [key for (key,) in sets.asked_once(_line, tuple(queues))]
 
 
 def _line(queues: tuple[str, ...]) -> QuerySet[Any, Any]:
@@ -57,10 +57,11 @@ def _line(queues: tuple[str, ...]) -> QuerySet[Any, Any]:
 
 def user_starts(now: datetime, *, max_active_users: int, slot_max_s: float) -> dict[int, datetime]:
     """When users who wait for a slot will probably get one, by user key; those of whom nothing is known are left out."""
-    queue = line()
+    expected = expected_queues()
+    queue = line(expected)
     if not queue:
         return {}
-    starts = slots_free(_holdings(expected_queues()), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
+    starts = slots_free(_holdings(expected), now, max_active_users=max_active_users, slot_max_s=slot_max_s)
     return dict(zip(queue, starts, strict=False))
 
 

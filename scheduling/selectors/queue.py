@@ -89,12 +89,12 @@ def counters() -> dict[str, float]:
 
 def position_of(user: User) -> tuple[int, int] | None:
     """(position from 1, number of waiting users) of a user who waits for a slot; None for others, and while none of the user's work can run."""
-    return positions_in_queue().get(user.pk) if user.waiting_since is not None else None
+    return positions_in_queue().get(user.pk)
 
 
 def positions_in_queue() -> dict[int, tuple[int, int]]:
     """As position_of, of all who wait, by user key."""
-    queue = line()
+    queue = line(expected_queues())
     return {key: (place, len(queue)) for place, key in enumerate(queue, start=1)}
 
 

@@ -104,7 +104,7 @@ def _matches(search: str) -> Q:
 def workflow_body(workflow: Workflow) -> dict[str, Any]:
     """GET /workflow/{workflow_id}."""
     jobs = sets.models(Job, [workflow.pk], column="workflow_id")
-    position = position_of(workflow.owner)
+    position = position_of(workflow.owner) if workflow.owner.waiting_since is not None else None
     start = estimated_starts().get(workflow.owner_id) if position else None
     needs = _needs_of(jobs)
     reasons = _waiting_reasons(workflow, jobs, position, needs)

@@ -65,7 +65,7 @@ class Slots:
         try:
             yield
         finally:
-            idle = Carried(pid=os.getpid(), began_at=time.monotonic(), bundle="", job="", epoch=0, term=0, limit_s=0.0)
+            idle = Carried(pid=os.getpid(), began_at=time.monotonic(), bundle="", parcel="", job="", epoch=0, term=0, limit_s=0.0)
             self._write(place, _packed(idle))
 
     def carried(self) -> list[Carried]:

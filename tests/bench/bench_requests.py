@@ -21,8 +21,8 @@ PROCESSES = 2
 CONNECTIONS = 16
 WARM_UP_S, MEASURED_S = 2.0, 10.0
 #: What runs meanwhile: a tile on each process, all the time.
-RUNNING = {"tiles": 100_000, "seconds_per_tile": 0.05}
-SUBMITTED = {"tiles": 1, "seconds_per_tile": 0}
+RUNNING: dict[str, float] = {"tiles": 100_000, "seconds_per_tile": 0.05}
+SUBMITTED: dict[str, float] = {"tiles": 1, "seconds_per_tile": 0}
 
 
 def measure() -> dict[str, Figure]:

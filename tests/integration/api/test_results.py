@@ -145,7 +145,6 @@ def test_a_file_that_has_gone_is_missing(alice: APIClient, base: str, settings: 
     assert alice.get(f"{base}/results.json").status_code == 404
 
 
-
 def test_an_answer_that_nobody_reads_to_its_end_releases_its_file(alice: APIClient, base: str) -> None:
     answer = alice.get(f"{base}/results.json")
     next(iter(answer))

@@ -230,6 +230,26 @@ def test_an_unknown_address_is_json_for_programs_and_a_page_for_people(method: s
         assert (answer.status_code, answer["Content-Type"]) == (404, "text/html; charset=utf-8")
 
 
+def test_a_foreign_host_is_one_line_of_information_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for host in ("evil.example", "bad host\x1b[31m", "x" * 5000):
+        caplog.clear()
+        assert Client().get("/workflow", HTTP_HOST=host).status_code == 400
+        (line,) = [record for record in caplog.records if record.name.startswith(("django", "scheduling"))]
+        assert (line.levelname, line.exc_info, line.getMessage().count("\n")) == ("INFO", None, 0)
+        assert "\x1b" not in line.getMessage()
+        assert len(line.getMessage()) < 300
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("host", ["10.1.2.3:8000", "evil.example", "bad host", ""])
+def test_probes_are_answered_for_any_host_and_nothing_else_is(host: str) -> None:
+    assert Client().get("/healthz", HTTP_HOST=host).status_code == 200
+    assert Client().get("/readyz", HTTP_HOST=host).status_code in {200, 503}
+    for path in ("/metrics", "/healthz/", "/", "/schema", "/static/nothing.css"):
+        assert Client().get(path, HTTP_HOST=host).status_code == 400
+
+
 def test_a_foreign_host_is_refused_in_the_words_of_who_asks() -> None:
     program = Client().get("/workflow", HTTP_HOST="evil.example")
     assert (program.status_code, list(program.json())) == (400, ["detail"])

@@ -92,7 +92,7 @@ def test_a_process_that_is_gone_is_for_its_pool_to_notice(world: World) -> None:
 
 
 def test_a_process_that_is_stopped_between_two_bundles_is_ended_since_it_would_begin_no_other(world: World) -> None:
-    idle = Carried(pid=78, began_at=0.0, bundle="", job="", epoch=0, term=0, limit_s=0.0)
+    idle = Carried(pid=78, began_at=0.0, bundle="", parcel="", job="", epoch=0, term=0, limit_s=0.0)
     world.watch.idle = lambda: [idle]
     world.watch.is_stopped = lambda pid: False
     assert world.after(3600) == []
