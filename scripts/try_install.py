@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 300
 STOP_S = 30
-JOB = {"jobs": [{"job_id": "a", "branch": "b", "job_type": "TISSUE_MASK", "params": {"tiles": 1}}]}
+JOB = {"jobs": [{"job_id": "a", "branch": "b", "job_type": "TISSUE_MASK", "parameters": {"tiles": 1}}]}
 
 
 def copy_tracked(folder: Path) -> None:
