@@ -43,10 +43,10 @@ migrations: venv-dev ## no model change without its migration; system checks
 	@$(CHECK_ENV) $(VENV) manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(VENV) manage.py check
 
-lock-check: venv-dev ## the locked requirements belong to the .in files and name no registry
+lock-check: venv-dev ## the locks belong to the .in files, name no registry, and install on every Python and platform (asks the package index)
 	@$(VENV) tools/lock.py --check
 
-lock: venv-dev ## compile requirements*.txt again from the .in files (Python 3.11; UPGRADE=1 takes newer versions)
+lock: venv-dev ## compile requirements*.txt again from the .in files (UPGRADE=1 takes newer versions)
 	@$(VENV) tools/lock.py $(if $(UPGRADE),--upgrade)
 
 fix: venv-dev ## format, and mend what ruff can

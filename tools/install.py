@@ -20,10 +20,36 @@ UV = os.path.join(VENV, "bin", "uv")
 UV_LOCK = "requirements-uv.txt"
 PIP_QUIETLY = [PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 
+#: What the handler of SIGTERM and `run` tell each other.
+STOP = {"number": 0, "is_starting_child": False}
+
 
 def fail(message):
     """End with one line."""
     sys.exit("error: " + message)
+
+
+def stop(number, frame):
+    """SIGTERM ends this program, and by the exception the child that runs; one that is just being started is ended by `run`."""
+    STOP["number"] = number
+    if not STOP["is_starting_child"]:
+        sys.exit(128 + number)
+
+
+def run(command, environ=None):
+    """Run a command to its end; it does not outlive a stop. Raises CalledProcessError."""
+    STOP["is_starting_child"] = True
+    with subprocess.Popen(command, env=environ) as process:
+        try:
+            STOP["is_starting_child"] = False
+            if STOP["number"]:
+                sys.exit(128 + STOP["number"])
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if code:
+        raise subprocess.CalledProcessError(code, command)
 
 
 def check_python():
@@ -84,7 +110,7 @@ def make_environment():
     """An environment with nothing but pip, in place of whatever was there. Raises CalledProcessError."""
     check_python()
     print("making .venv with Python %d.%d" % sys.version_info[:2], flush=True)
-    subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
+    run([sys.executable, "-m", "venv", "--clear", VENV])
 
 
 def drop_half_installed(folder):
@@ -97,8 +123,6 @@ def drop_half_installed(folder):
 
 def install(locks):
     """Make the environment if there is no usable one, and install. Raises CalledProcessError and OSError."""
-    import pip_settings  # noqa: PLC0415
-
     folder = site_packages()
     if folder is None:
         make_environment()
@@ -107,16 +131,18 @@ def install(locks):
     print("installing %s (the first time takes up to a minute)" % " and ".join(locks), flush=True)
     if not is_installed(UV_LOCK):
         forget(UV_LOCK)
-        subprocess.check_call(PIP_QUIETLY + ["install", "--require-hashes", "--only-binary=:all:", "-r", os.path.join(ROOT, UV_LOCK)])
+        run(PIP_QUIETLY + ["install", "--require-hashes", "--only-binary=:all:", "-r", os.path.join(ROOT, UV_LOCK)])
         remember(UV_LOCK)
     for lock in locks:
         forget(lock)
+    import pip_settings  # noqa: PLC0415
+
     # Not `uv pip sync`: torch and the developer's tools, installed beside what these locks name, are to stay.
     command = [UV, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes"]
     for lock in locks:
         command += ["-r", os.path.join(ROOT, lock)]
     options, environ = pip_settings.for_uv(pip_settings.read(PYTHON), os.environ, os.path.join(ROOT, ".cache", "uv"))
-    subprocess.check_call(command + options, env=environ)
+    run(command + options, environ)
     for lock in locks:
         remember(lock)
 
@@ -143,8 +169,7 @@ def main(locks):
     """Install what is lacking, one at a time."""
     if all(is_installed(lock) for lock in [UV_LOCK] + locks):
         return
-    # A stop while pip or uv runs must end it as well: subprocess kills its child when an exception passes.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, stop)
     try:
         with open(os.path.join(ROOT, ".venv.lock"), "w") as file:
             wait_for_turn(file)

@@ -36,7 +36,7 @@ def read(python):
         lines = subprocess.check_output([python, "-m", "pip", "config", "list"], stderr=subprocess.DEVNULL).decode().splitlines()
     except subprocess.CalledProcessError:
         return {}
-    found = dict((section, {}) for section in SECTIONS)
+    found = {section: {} for section in SECTIONS}
     for line in lines:
         name, _, value = line.partition("=")
         section, _, option = name.partition(".")
@@ -57,7 +57,7 @@ def there(places):
 
 def in_words_of_uv(settings):
     """The settings by uv's first variable for each."""
-    said = dict((VARIABLES[option][0], value) for option, value in settings.items() if option in VARIABLES)
+    said = {VARIABLES[option][0]: value for option, value in settings.items() if option in VARIABLES}
     for option, change in (("find-links", there), ("extra-index-url", _one_line), ("trusted-host", _one_line)):
         if option in settings:
             said[VARIABLES[option][0]] = change(settings[option])
@@ -65,7 +65,7 @@ def in_words_of_uv(settings):
         said.pop("UV_KEYRING_PROVIDER", None)
     if not is_on(settings.get("no-cache-dir", "no")):
         said.pop("UV_NO_CACHE", None)
-    return dict((name, value) for name, value in said.items() if value)
+    return {name: value for name, value in said.items() if value}
 
 
 def _one_line(words):
@@ -117,7 +117,7 @@ def for_uv(settings, environ, fallback_cache):
     if "UV_INDEX" in said:
         # pip looks at all indexes, uv at the first that knows the name; what is taken is settled by the hashes.
         said["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    aliases = dict((names[0], names) for names in VARIABLES.values())
+    aliases = {names[0]: names for names in VARIABLES.values()}
     given = [name for name in said if any(environ.get(alias) for alias in aliases.get(name, (name,)))]
     kept = dict(item for item in environ.items() if item[0] not in NOT_FOR_UV)
     kept.update(item for item in said.items() if item[0] not in given)
