@@ -71,7 +71,7 @@ def sources() -> tuple[Path, ...]:
 
 def processor() -> str:
     """The kind of this processor and what it can do, as the system tells it."""
-    lines = ()
+    lines: tuple[str, ...] = ()
     with suppress(OSError):
         lines = tuple(Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines())
     told = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU "))]
@@ -126,7 +126,7 @@ def drop_others(folder: Path, now: float | None = None) -> None:
 
 def _drop(other: Path, now: float) -> None:
     with suppress(OSError), (other / _IN_USE).open("r+") as file:
-        if now - os.stat(file.fileno()).st_mtime > KEPT_S:
+        if now - os.fstat(file.fileno()).st_mtime > KEPT_S:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(other, ignore_errors=True)
 

@@ -93,7 +93,7 @@ def _called() -> Iterator[Any]:
 def load(folder: Path) -> int:
     """Load the compiled kernels, for this process and all that it forks; runs none of them. How many there were."""
     number = 0
-    for module, name, signatures in pickle.loads((folder / _LIST).read_bytes()):
+    for module, name, signatures in pickle.loads((folder / _LIST).read_bytes()):  # noqa: S301  (ours, as numba's own files beside it)
         kernel = getattr(import_module(module), name)
         for signature in signatures:
             kernel.compile(signature)

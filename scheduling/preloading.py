@@ -36,7 +36,7 @@ def _load(**_: Any) -> None:
         import_module(module)
     try:
         kernels.load(folder)
-    except Exception as error:  # whatever is wrong with the files: each child loads or compiles what it needs
+    except Exception as error:  # noqa: BLE001  (whatever is wrong with the files: each child loads or compiles what it needs)
         logger.warning("kernels are not loaded ahead: %r", error, extra={"action": "kernels_unread"})
 
 

@@ -28,7 +28,9 @@ Channel.do_restore = False
 ENV = env.read()
 os.environ.setdefault(kernel_cache.VARIABLE, str(kernel_cache.folder(ENV.data_dir)))
 
-app = Celery("workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker", "scheduling.preloading", "scheduling.resting"])
+app = Celery(
+    "workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker", "scheduling.preloading", "scheduling.resting"]
+)
 app.conf.update(
     task_serializer="json",
     accept_content=["json"],
