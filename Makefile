@@ -16,7 +16,7 @@ help: ## this list
 
 # One plain command without shell words: make starts it directly, so a signal to make reaches it.
 run: venv ## everything, from a bare clone: web server, scheduler, worker, Redis; prints "Ready: http://HOST:PORT/ui"
-	@$(VENV) manage.py up
+	@$(VENV) manage.py up --with-parent
 
 test: venv-dev ## the whole suite on SQLite; with TEST_DATABASE_URL first what touches the database on PostgreSQL (ARGS=… for pytest)
 	@if [ -n "$$TEST_DATABASE_URL" ]; then echo "--- PostgreSQL ---"; TEST_BACKEND=postgres $(PYTEST) -m database $(ARGS); \

@@ -11,10 +11,14 @@ from workflowsite.env import BadSetting
 
 def main() -> int:
     """Run a command; a bad setting ends it with one line that names the variable."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workflowsite.settings")
-    from django.core.management import execute_from_command_line  # noqa: PLC0415  (reads the settings)
-
     try:
+        if sys.argv[1:2] == ["up"]:
+            from workflowsite import up  # noqa: PLC0415  (only here)
+
+            return up.main(sys.argv[2:])
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workflowsite.settings")
+        from django.core.management import execute_from_command_line  # noqa: PLC0415  (reads the settings)
+
         execute_from_command_line(sys.argv)
     except BadSetting as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from celery import Task, shared_task
 from redis import Redis, RedisError
 
+from scheduling import kernels
 from scheduling.engine.inbox import Inbox, connect
 from scheduling.engine.messages import Bundle, Failure, Kind, Outcome, Planned
 from scheduling.jobtypes import registry, running
@@ -88,7 +89,7 @@ def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped
     context = JobContext(spec=order.spec, settings=settings)
     base: dict[str, Any] = {"bundle": order.id, "job": order.spec.id, "epoch": order.epoch, "worker": worker}
     try:
-        result = {} if is_stopped else _carry_out(order, context)
+        result = {} if is_stopped else _refused(order) or _carry_out(order, context)
     except FolderGone as error:
         why = missing_root(settings.data_dir) or refusal_of(error)
         result = {"failure": Failure(message=str(error), refusal=why)} if why else {"is_gone": True}
@@ -101,6 +102,12 @@ def run(order: Bundle, settings: WorkerSettings, *, worker: str = "", is_stopped
         logger.exception("bundle failed", extra={"action": "bundle_failed", "job_id": order.spec.id, "epoch": order.epoch})
         result = {"failure": _failure(error, None)}
     return Outcome(**base, **result, seconds=time.monotonic() - began)
+
+
+def _refused(order: Bundle) -> dict[str, Any]:
+    """Work on a slide waits for kernels, a simulation does not."""
+    why = kernels.gate.refusal if order.spec.slide is not None else ""
+    return {"failure": Failure(message=why, refusal=why)} if why else {}
 
 
 def _carry_out(order: Bundle, context: JobContext) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Workers of another version get no bundles; two checkouts of one release that dif
 from __future__ import annotations
 
 import hashlib
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -41,18 +40,6 @@ def code_version() -> str:
 def broker_prefix() -> str:
     """What the broker's keys begin with: the queues of another version are other queues."""
     return f"{code_version()}/"
-
-
-def kernel_cache(root: Path) -> Path:
-    """The folder below `root` for what numba has compiled of this code: it does not notice a change in another file than the kernel's own."""
-    return root / code_version()
-
-
-def drop_other_kernels(root: Path) -> None:
-    """Remove what was compiled of other code below `root`."""
-    for folder in root.iterdir() if root.is_dir() else ():
-        if folder.name != code_version():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _files(path: Path) -> list[Path]:

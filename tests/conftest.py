@@ -53,11 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Processes that tests are spread over find all kernels compiled, and begin as a session does, with an environment of their own."""
-    from workflowsite import compiling
-
     del os.environ["DJANGO_SETTINGS_MODULE"]
-    started = [subprocess.Popen([sys.executable, "-m", *module], cwd=TESTS.parent) for module in compiling.MODULES.values()]
-    assert [process.wait() for process in started] == [0] * len(started)
+    subprocess.run([sys.executable, "-m", "scheduling.kernels"], cwd=TESTS.parent, check=True)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

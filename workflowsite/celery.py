@@ -11,11 +11,14 @@ import os
 # Before anything imports numpy: a worker process is one core; the libraries' own threads would fight over it.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# A library that starts a thread when it is loaded: children would be forked without it.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 from celery import Celery  # noqa: E402
 from kombu.transport.redis import Channel  # noqa: E402
 
-from scheduling.version import broker_prefix, kernel_cache  # noqa: E402
+from scheduling import kernel_cache  # noqa: E402
+from scheduling.version import broker_prefix  # noqa: E402
 from workflowsite import env  # noqa: E402
 
 # Nothing that was received is put back when the connection is lost: the ledger sends it again. Besides, a worker that tries to, with
@@ -23,9 +26,11 @@ from workflowsite import env  # noqa: E402
 Channel.do_restore = False
 
 ENV = env.read()
-os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache(ENV.data_dir / "numba")))
+os.environ.setdefault(kernel_cache.VARIABLE, str(kernel_cache.folder(ENV.data_dir)))
 
-app = Celery("workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker"])
+app = Celery(
+    "workflows", broker=ENV.broker_url, include=["scheduling.tasks", "scheduling.worker", "scheduling.preloading", "scheduling.resting"]
+)
 app.conf.update(
     task_serializer="json",
     accept_content=["json"],

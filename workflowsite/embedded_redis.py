@@ -12,8 +12,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import redis
-
 #: In order of preference. One that the operator has installed is kept up to date by the system, which the wheel is not.
 SERVER_NAMES = ("redis-server", "valkey-server")
 #: The product's commands are kept to those of this version. Debian 12 has 7.0, Ubuntu 22.04 an older one.
@@ -70,6 +68,8 @@ def command(server: Path, socket: Path) -> list[str]:
 
 def answers(url: str) -> bool:
     """Whether the server at this URL answers a PING within a second."""
+    import redis  # noqa: PLC0415  (the server is started before this is loaded)
+
     try:
         with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
             return bool(client.ping())

@@ -1,5 +1,6 @@
 """Become a program of `make run`: in a session of its own, so that Ctrl-C in the terminal passes it by and its whole group
-can be ended at once; and told to stop by the kernel (on Linux) when its starter is gone, however that ended.
+can be ended at once; and killed by the kernel (on Linux) when its starter is gone, however that ended: nobody would start it again or stop
+it, and a part of a run that stays for long holds up the next.
 
     python -m workflowsite.launch PARENT_PID PROGRAM ARGUMENT…
 """
@@ -16,9 +17,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def follow_parent(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent dies; exit when it is dead already."""
+    """Have the kernel kill this process when the parent dies; exit when it is dead already."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(f"process {parent} is gone")
 

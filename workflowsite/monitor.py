@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,8 +24,6 @@ from workflowsite.programs import Program, StopStep
 
 RESET_AFTER_S = 30.0
 KILL = StopStep(signal.SIGKILL, 0)
-#: Where every program finds the lock of this run (`preflight.take_lock`).
-LOCK_FD = 3
 
 
 def launched(command: Sequence[str]) -> list[str]:
@@ -96,10 +94,11 @@ class Monitor(ProcessMonitor):
     # Every death counts as an early one, so that every restart is delayed; the reset after 30 s is ours.
     threshold = math.inf
 
-    def __init__(self, environ: dict[str, str], lock: int, reactor: Any) -> None:
+    def __init__(self, environ: dict[str, str], inherited: Mapping[int, int], reactor: Any) -> None:
+        """`inherited`: a program's descriptors beside its three streams, by number."""
         super().__init__(reactor)
         self._environ = environ
-        self._lock = lock
+        self._inherited = inherited
         self._stop: dict[str, tuple[StopStep, ...]] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
         self._hastened = False
@@ -129,7 +128,7 @@ class Monitor(ProcessMonitor):
             self._escalate(name, (KILL,))
 
     def startProcess(self, name: str) -> None:
-        """As the library's, with our protocol and the run's lock among the inherited descriptors."""
+        """As the library's, with our protocol and descriptors."""
         if name in self.protocols:
             return
         process = self._processes[name]
@@ -137,7 +136,7 @@ class Monitor(ProcessMonitor):
         protocol.service, protocol.name = self, name
         self.protocols[name] = protocol
         self.timeStarted[name] = self._clock.seconds()
-        descriptors = {0: "w", 1: "r", 2: "r", LOCK_FD: self._lock}
+        descriptors = {0: "w", 1: "r", 2: "r", **self._inherited}
         try:
             self._reactor.spawnProcess(protocol, process.args[0], process.args, env=process.env, path=process.cwd, childFDs=descriptors)
         except OSError:

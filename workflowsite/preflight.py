@@ -7,14 +7,13 @@ import fcntl
 import os
 import socket
 import time
-from pathlib import Path
 
-import psycopg
-
+from workflowsite import leftovers
 from workflowsite.env import Environment
+from workflowsite.leftovers import Owner
 from workflowsite.programs import folders
 
-#: The programs of a run that was killed need this long to go; their lock goes with the last of them.
+#: What a run that was killed leaves behind is ended at once; where it is not known, its lock is waited for.
 LEFTOVER_S = 15.0
 DATABASE_ANSWER_S = 5
 LOCK_NAME = "run.lock"
@@ -65,6 +64,8 @@ def check_database(env: Environment) -> None:
     """Connect to DATABASE_URL once. What only Django understands in it is left to the migrations."""
     if env.database_url is None:
         return
+    import psycopg  # noqa: PLC0415  (most starts need none)
+
     try:
         psycopg.connect(env.database_url, connect_timeout=DATABASE_ANSWER_S).close()
     except psycopg.OperationalError as error:
@@ -74,23 +75,29 @@ def check_database(env: Environment) -> None:
         return
 
 
-def take_lock(env: Environment) -> int:
+def take_lock(env: Environment, mark: str = "", parent: int | None = None) -> int:
     """Lock DATA_DIR for this run and return the lock's descriptor, which every program inherits.
 
-    The lock is free again when the last holder has gone, so a new run cannot meet the programs of one that was killed.
+    The lock is free again when the last holder has gone, so a new run cannot meet the programs of one that was killed; it ends them.
     """
     path = env.data_dir / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + LEFTOVER_S
     while not _try_lock(descriptor):
-        owner = _owner(path)
-        if _is_alive(owner) or time.monotonic() > deadline:
+        owner = Owner.read(path.read_text())
+        if owner.is_elsewhere or owner.is_at_work or time.monotonic() > deadline:
             os.close(descriptor)
-            raise CannotStart(f"DATA_DIR={str(env.data_dir)!r}: another `make run` (process {owner or 'unknown'}) is using it")
-        time.sleep(0.1)
+            raise CannotStart(_in_use(env, owner))
+        leftovers.end(owner)
+        time.sleep(0.05)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    os.pwrite(descriptor, Owner.this_process(mark, parent).written().encode(), 0)
     return descriptor
+
+
+def _in_use(env: Environment, owner: Owner) -> str:
+    where = f" on {owner.host}" if owner.is_elsewhere else ""
+    return f"DATA_DIR={str(env.data_dir)!r}: another `make run` (process {owner.pid or 'unknown'}{where}) is using it"
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -98,21 +105,4 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
-
-
-def _owner(path: Path) -> int:
-    text = path.read_text()
-    return int(text) if text.isdigit() else 0
-
-
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
     return True

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduling.version import kernel_cache
-from workflowsite import embedded_redis
+from scheduling import kernel_cache
+from workflowsite import embedded_redis, leftovers, prepared
 from workflowsite.env import BASE_DIR, Environment
 
 
@@ -37,6 +37,9 @@ STOP_ORDER = (("worker", "gpu"), ("scheduler",), ("web",), ("redis",))
 _QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "workflowsite.celery", "worker", *_QUIET)
 MANAGE = (sys.executable, str(BASE_DIR / "manage.py"))
+
+#: Where every program finds the lock of its run (`preflight.take_lock`), and what tells it that all is prepared (`prepared.py`).
+LOCK_FD, PREPARED_FD = 3, 4
 
 
 def redis_program(env: Environment) -> Program:
@@ -70,22 +73,21 @@ def gpu_worker_program(env: Environment) -> Program:
     return Program("gpu", (*_CELERY, *options), (StopStep(signal.SIGTERM, 9),))
 
 
-def child_environment(env: Environment, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every program: the one given, with everything written kept in DATA_DIR.
-
-    Compiled kernels alone may lie where NUMBA_CACHE_DIR says, so that several installations of one machine compile them once.
-    """
+def child_environment(env: Environment, environ: Mapping[str, str], mark: str = "") -> dict[str, str]:
+    """The environment of every program: the one given, with everything written kept in DATA_DIR; only compiled kernels lie elsewhere."""
     return {
         **environ,
         "EMBEDDED": "1",
         "DATA_DIR": str(env.data_dir),
         "TMPDIR": str(env.data_dir / "tmp"),
-        "NUMBA_CACHE_DIR": environ.get("NUMBA_CACHE_DIR") or str(kernel_cache(env.data_dir / "numba")),
+        kernel_cache.VARIABLE: str(kernel_cache.folder(env.data_dir, environ)),
         "PYTHONUNBUFFERED": "1",
+        leftovers.MARK: mark,
+        prepared.VARIABLE: str(PREPARED_FD),
     }
 
 
 def folders(env: Environment) -> tuple[Path, ...]:
     """The folders that must be there before anything starts."""
-    names = ("tmp", "numba", "logs", "static", "slides", "results", "tiles", "redis")
+    names = ("tmp", "logs", "static", "slides", "results", "tiles", "redis")
     return tuple(env.data_dir / name for name in names)

@@ -7,53 +7,71 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 
 from scheduling.instanseg import devices
-from scheduling.version import drop_other_kernels
-from workflowsite import compiling, embedded_redis, output, programs
+from workflowsite import collected, embedded_redis, output, programs
 from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
-from workflowsite.preflight import CannotStart, check_database, check_port, make_folders, take_lock
+from workflowsite.preflight import LOCK_NAME, CannotStart, check_database, check_port, make_folders, take_lock
 from workflowsite.programs import MANAGE, STOP_ORDER, Program
 from workflowsite.steps import Step
 
 #: The embedded Redis answers within milliseconds; one elsewhere may be starting beside us.
 REDIS_ANSWER_S = 5.0
 NOTE_AFTER_S = 20.0
+#: A run whose `make` is gone, killed perhaps, may be in the way of the next one.
+ABANDONED_S = 2.0
+PARENT_EVERY_S = 0.5
+READY_EVERY_S = 0.05
+SAMPLE = "sample-he.tif"
 
 
-def run(env: Environment, reactor: Any) -> int:
-    """Run until stopped; the exit code. Raises CannotStart or NoRedis before anything has been started."""
+def run(env: Environment, reactor: Any, parent: int | None = None) -> int:
+    """Run until stopped, or until the process `parent` is gone; the exit code. Raises CannotStart or NoRedis before anything has been started."""
     make_folders(env)
-    lock = take_lock(env)
-    drop_other_kernels(env.data_dir / "numba")
+    mark, is_first = uuid4().hex, not (env.data_dir / LOCK_NAME).exists()
+    lock = take_lock(env, mark, parent)
     check_port(env)
     check_database(env)
     redis = None if env.redis_url_given else programs.redis_program(env)
     output.begin(env.data_dir / "logs", [name for names in STOP_ORDER for name in names])
-    session = Session(env, redis, lock, reactor)
+    session = Session(env, redis, Run(lock=lock, mark=mark, is_first=is_first, parent=parent), reactor)
     reactor.callWhenRunning(session.begin)
     reactor.run()
     return session.exit_code
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run is known by: the descriptor of its lock, the mark of its programs, the process it ends with."""
+
+    lock: int
+    mark: str
+    #: DATA_DIR is new.
+    is_first: bool
+    parent: int | None = None
+
+
 class Session:
     """The programs of one run. `exit_code` is 0 after a stop that was asked for, 1 when the start failed."""
 
-    def __init__(self, env: Environment, redis: Program | None, lock: int, reactor: Any) -> None:
+    def __init__(self, env: Environment, redis: Program | None, this: Run, reactor: Any) -> None:
         self.exit_code = 0
         self._env = env
         self._redis = redis
-        self._lock = lock
+        self._run = this
         self._reactor = reactor
-        self._environ = programs.child_environment(env, os.environ)
-        self._monitor = Monitor(self._environ, lock, reactor)
+        self._environ = programs.child_environment(env, os.environ, this.mark)
+        # Programs wait at one end until the other is closed.
+        prepared, self._preparing = os.pipe()
+        self._monitor = Monitor(self._environ, {programs.LOCK_FD: this.lock, programs.PREPARED_FD: prepared}, reactor)
         self._steps: list[Step] = []
         self._starting: Deferred[None] = Deferred()
         self._is_stopping = False
@@ -65,6 +83,8 @@ class Session:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # started under nohup
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._signalled))
+        if self._run.parent is not None:
+            LoopingCall(self._look_at_parent).start(PARENT_EVERY_S)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -74,6 +94,12 @@ class Session:
         else:
             self._say("stopping")
             self._stop()
+
+    def _look_at_parent(self) -> None:
+        if os.getppid() != self._run.parent and not self._is_stopping:
+            self._say("stopping: the process that started this one is gone")
+            self._stop()
+            self._reactor.callLater(ABANDONED_S, self._monitor.hasten)
 
     def _failed(self, failure: Any) -> None:
         if failure.check(CancelledError):
@@ -86,13 +112,17 @@ class Session:
 
     # ---- start ------------------------------------------------------------------------------------------------------
     async def _start(self) -> None:
+        """Everything loads at once; what needs the database waits where it would touch it (`prepared.py`)."""
         self._monitor.startService()
+        sample = self._write_sample()
         await self._start_redis()
-        await self._prepare()
+        preparing = self._together(sample, self._prepare(), Deferred.fromCoroutine(self._collect_static()))
         self._monitor.add(programs.web_program(self._env))
         self._monitor.add(programs.scheduler_program())
         self._monitor.add(programs.worker_program(self._env))
         gpu = Deferred.fromCoroutine(self._add_gpu_worker())
+        await preparing
+        os.close(self._preparing)
         if self._env.gpu_worker:
             await gpu
         else:
@@ -111,26 +141,25 @@ class Session:
             )
             raise CannotStart(f"{where}: Redis does not answer")
 
-    async def _prepare(self) -> None:
-        """What has to be there before the programs: tables and the sample slide, static files, compiled kernels."""
-        await self._together(
-            Deferred.fromCoroutine(self._fill()),
-            self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0"),
-            *(Deferred.fromCoroutine(self._compile(name, *module)) for name, module in compiling.due(self._kernels).items()),
-        )
+    def _write_sample(self) -> Deferred[None]:
+        """In a folder that is new, so that the demo finds it written. Where the database is not new, nobody asks for it."""
+        sample = self._env.data_dir / "slides" / SAMPLE
+        if not self._env.demo or not self._run.is_first:
+            return succeed(None)
+        return self._step("sample", sys.executable, "-m", "scheduling.slides.sample", str(sample))
 
-    @property
-    def _kernels(self) -> Path:
-        return Path(self._environ["NUMBA_CACHE_DIR"])
+    def _prepare(self) -> Deferred[None]:
+        return self._step("prepare", *MANAGE, "prepare", *(["--demo"] if self._env.demo else []))
 
-    async def _compile(self, name: str, *module: str) -> None:
-        await self._step(name, sys.executable, "-m", *module)
-        compiling.done(self._kernels, name)
-
-    async def _fill(self) -> None:
-        await self._step("migrate", *MANAGE, "migrate", "--noinput", "-v", "0")
-        if self._env.demo:
-            await self._step("demo", *MANAGE, "demo")
+    async def _collect_static(self) -> None:
+        target = self._env.data_dir / "static"
+        try:
+            if await deferToThread(collected.restore, target):
+                return
+        except OSError as error:
+            raise CannotStart(f"collectstatic failed: {error}") from error
+        await self._step("collectstatic", *MANAGE, "collectstatic", "--noinput", "-v", "0")
+        await deferToThread(collected.keep, target)
 
     async def _add_gpu_worker(self) -> None:
         """The worker of the queue gpu, where it is wanted. Loading torch takes seconds: Ready waits for it only where there must be one.
@@ -158,7 +187,7 @@ class Session:
         return True
 
     def _step(self, name: str, *command: str) -> Deferred[None]:
-        step = Step(name, command, self._environ, self._env.data_dir / "logs", self._lock)
+        step = Step(name, command, self._environ, self._env.data_dir / "logs", self._run.lock)
         self._steps.append(step)
         return step.start(self._reactor)
 
@@ -180,7 +209,7 @@ class Session:
 
     async def _until_ready(self) -> None:
         """Poll /readyz; now and then say what it still waits for. A program that does not come up is started again meanwhile."""
-        while not await self._until(self._is_ready, NOTE_AFTER_S, every_s=0.25):
+        while not await self._until(self._is_ready, NOTE_AFTER_S, every_s=READY_EVERY_S):
             self._say(f"not ready yet: {self._last_answer}")
 
     def _is_ready(self) -> bool:

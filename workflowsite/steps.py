@@ -11,8 +11,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from workflowsite.env import BASE_DIR
-from workflowsite.monitor import LOCK_FD, ending, kill_group, launched
+from workflowsite.monitor import ending, kill_group, launched
 from workflowsite.preflight import CannotStart
+from workflowsite.programs import LOCK_FD
 
 
 class Step(ProcessProtocol):

@@ -28,7 +28,7 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from workflowsite import env
+from workflowsite import env, prepared
 from workflowsite.threads import Answer, Application, Lane, Lanes, environ_of
 
 logger = logging.getLogger(__name__)
@@ -235,8 +235,16 @@ def _nothing_to_end() -> asyncio.Future[None]:
     return done
 
 
+def load() -> None:
+    """What the first request would load: the application and all views."""
+    import workflowsite.asgi  # noqa: PLC0415  (sets Django up)
+    import workflowsite.urls  # noqa: F401, PLC0415  (needs that)
+
+
 def main() -> None:
     """Run daphne with the classes of this module; it has no setting for that of requests."""
+    load()
+    prepared.wait()
     http_protocol.WebRequest = BoundedRequest
     CommandLineInterface.server_class = BoundedServer
     CommandLineInterface.entrypoint()

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from scheduling import kernel_cache
 from scheduling.instanseg.facts import ModelUnusable
-from scheduling.version import kernel_cache
 
 _ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 600.0
@@ -38,8 +38,7 @@ def probed(file: Path, data_dir: Path, *, within_s: float = WITHIN_S, memory_byt
 def _run(command: list[str], data_dir: Path, within_s: float, memory_bytes: int) -> tuple[str, str, int]:
     """(output, errors, exit code). Whatever it has started is killed with it."""
     told = {name: os.environ[name] for name in _TOLD if name in os.environ}
-    kernels = os.environ.get("NUMBA_CACHE_DIR") or str(kernel_cache(data_dir / "numba"))
-    environ = {**told, "CUDA_VISIBLE_DEVICES": "", "NUMBA_CACHE_DIR": kernels}
+    environ = {**told, "CUDA_VISIBLE_DEVICES": "", kernel_cache.VARIABLE: str(kernel_cache.folder(data_dir))}
 
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

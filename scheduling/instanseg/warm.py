@@ -1,4 +1,4 @@
-"""`python -m scheduling.instanseg.warm`: compile the kernels of models once, into NUMBA_CACHE_DIR, so that no first tile waits for them."""
+"""Run every kernel of models once, in a small window: what `scheduling.kernels` compiles by, so that no first tile waits for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,3 @@ def _warm_postprocessing() -> None:
     pixels, values, lengths = grown(np.ones((2, 32, 32), np.float32), corners, corners, seeds, 32, 64, 0.5)
     starts = np.cumsum(lengths) - lengths
     painted(pixels, values, starts, lengths, joined(pixels, starts, lengths, 64 * 64, 0.3), 64, 64)
-
-
-if __name__ == "__main__":
-    warm()

@@ -8,7 +8,7 @@ from scheduling.models import Workflow
 from scheduling.services.slides import slide_register
 from scheduling.services.users import user_for_header
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.sample import ensure_sample
 
 USER_ID = "demo"
 SLIDE_NAME = "sample-he.tif"
@@ -19,7 +19,7 @@ def demo_submit() -> None:
     """Write the sample slide, register it and submit TISSUE_MASK → SEGMENT_CELLS on it; nothing when there is already a workflow."""
     if Workflow.objects.exists():
         return
-    _write_slide()
+    ensure_sample(settings.DATA_DIR / "slides" / SLIDE_NAME)
     user = user_for_header(USER_ID)
     slide = slide_register(user=user, path=SLIDE_NAME)
     jobs = (
@@ -32,13 +32,3 @@ def demo_submit() -> None:
 def demo_exists() -> bool:
     """Whether the sample workflow is still there to be looked at."""
     return Workflow.objects.filter(owner__username=USER_ID, name=WORKFLOW_NAME).exists()
-
-
-def _write_slide() -> None:
-    folder = settings.DATA_DIR / "slides"
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / SLIDE_NAME).exists():
-        return
-    partial = folder / f".{SLIDE_NAME}.partial.tif"
-    write_sample(partial)
-    partial.rename(folder / SLIDE_NAME)

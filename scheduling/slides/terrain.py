@@ -94,7 +94,9 @@ class Textures:
         across += np.arange(terrain.width, dtype=np.float32)
         down += np.arange(top, top + height, dtype=np.float32)[:, None]
         # OpenCV wraps coordinates only a little outside of the texture.
-        across, down = (np.mod(places, _TEXTURE, out=places) for places in (across, down))
+        for places in (across, down):
+            # The remainder, exact as _TEXTURE is a power of two; np.mod takes four times as long.
+            places -= _TEXTURE * np.floor(places * np.float32(1 / _TEXTURE))
         total = np.zeros((height, terrain.width), np.float32)
         for index in range(_DIRECTIONS):
             texture = cv2.remap(self._tiles[f"fibre{index}"], across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

@@ -1,8 +1,7 @@
-"""`python -m scheduling.slides.warm [nuclei] [cells]`: compile the kernels once, into NUMBA_CACHE_DIR, so that no first tile waits for them."""
+"""Run every kernel of slides once, on small windows: what `scheduling.kernels` compiles by, so that no first tile waits for it."""
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
 from io import BytesIO
 
@@ -61,7 +60,3 @@ def _warm_export(table: pa.Table) -> None:
 
 #: By name: about the same work each, so that two processes are done in half the time.
 PARTS = {"nuclei": _warm_nuclei, "cells": _warm_cells}
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
-        PARTS[name]()

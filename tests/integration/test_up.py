@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scheduling import kernel_cache, kernels
 from tests.support.product import Product
 from tests.support.waiting import eventually
 from workflowsite import embedded_redis
@@ -89,9 +92,52 @@ def test_when_up_itself_is_killed_its_programs_end_by_themselves(product: Callab
     eventually(lambda: not up.processes(), "the end of its programs")
 
 
+@pytest.mark.parametrize("with_parent", [False, True])
+def test_after_a_kill_the_next_start_finds_nothing_in_its_way_even_where_a_worker_was_stopped(
+    product: Callable[..., Product], with_parent: bool
+) -> None:
+    """Killed is `up` itself, or the `make` that started it, which then nobody can tell."""
+    first = product().start(with_parent=with_parent).until_ready()
+    left = first.processes()
+    for pid in (pid for pid, line in left.items() if "celery" in line):
+        os.kill(pid, signal.SIGSTOP)
+    first.signal(signal.SIGKILL)
+    first.ended()
+    second = product().start().until_ready()
+    assert not left.keys() & second.processes().keys()
+    second.signal(signal.SIGTERM)
+    assert second.ended() == 0
+    assert second.processes() == {}
+
+
+def test_without_kernels_it_is_ready_and_simulates_while_work_on_a_slide_waits_for_them(
+    product: Callable[..., Product], tmp_path: Path
+) -> None:
+    kernels_folder = tmp_path / "kernels"
+    # Compiled before, but not said to be complete: to find that out takes seconds, to compile takes a minute.
+    shutil.copytree(os.environ[kernel_cache.VARIABLE], kernels_folder, ignore=shutil.ignore_patterns("complete-*"))
+    with kernel_cache.compiling(kernels_folder):  # as if another process compiled
+        up = product(NUMBA_CACHE_DIR=str(kernels_folder), DEMO="1", SIMULATED_SECONDS_PER_TILE="0").start().until_ready()
+        (sample,) = up.ask("/workflow")["results"]
+        eventually(lambda: kernels.WAITING in str(first_job(up, sample)["waiting_reason"]), "the reason")
+        simulated = up.ask("/workflow", {"jobs": [{"job_id": "a", "branch": "b", "job_type": "SEGMENT_CELLS"}]}, user="other")
+        eventually(lambda: up.ask(f"/workflow/{simulated['workflow_id']}", user="other")["status"] == "SUCCEEDED", "the simulation")
+        assert first_job(up, sample)["state"] != "SUCCEEDED"
+    eventually(lambda: first_job(up, sample)["state"] == "SUCCEEDED", "the work on the slide", within_s=120)
+    up.signal(signal.SIGTERM)
+    assert up.ended() == 0
+    assert up.processes() == {}
+
+
+def first_job(up: Product, workflow: dict[str, Any]) -> dict[str, Any]:
+    """As the API shows it."""
+    job: dict[str, Any] = up.ask(f"/workflow/{workflow['workflow_id']}")["jobs"][0]
+    return job
+
+
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing(product: Callable[..., Product]) -> None:
     up = product().start()
-    eventually(lambda: up.pid("migrate"), "the start of the migrations")
+    eventually(lambda: up.pid("prepare"), "the start of the migrations")
     up.signal(signal.SIGTERM)
     assert up.ended() == 0
     assert up.processes() == {}

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from scheduling.version import drop_other_kernels, kernel_cache
+from scheduling import kernel_cache
 
 #: Every variable that the product reads; `tests/test_house.py` holds this list and `.env.example` together.
 SETTINGS = (
@@ -17,8 +17,6 @@ SETTINGS = (
     *("MAX_UPLOAD_BYTES", "TRUST_USER_HEADER", "DEMO", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
     *("HTTPS", "LOG_JSON", "EMBEDDED", "NO_PROGRESS_SECONDS", "EVENT_RETENTION_DAYS", "SLIDE_ROOTS", "GPU_WORKER", "TORCH_DEVICE"),
 )
-#: Shared by all sessions of one checkout: to compile all kernels takes a minute.
-KERNELS = Path(__file__).resolve().parents[2] / ".cache" / "numba"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -26,14 +24,14 @@ def apply() -> Path:
     """Set os.environ for this session and return its DATA_DIR (short: a socket's path has little room)."""
     for name in SETTINGS:
         os.environ.pop(name, None)
-    drop_other_kernels(KERNELS)
     data_dir = Path(tempfile.mkdtemp(prefix="wf-"))
     for folder in ("static", "slides", "results", "tiles", "tmp", "redis"):
         (data_dir / folder).mkdir()
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "workflowsite.settings",
         "DATA_DIR": str(data_dir),
-        "NUMBA_CACHE_DIR": str(kernel_cache(KERNELS)),
+        # Shared with every installation of this checkout: to compile all kernels takes a minute.
+        kernel_cache.VARIABLE: str(kernel_cache.folder(data_dir)),
         "SECRET_KEY": "of-the-tests",
         "TRUST_USER_HEADER": "1",
         "HTTPS": "0",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.environment import SETTINGS
 from tests.support.waiting import eventually
@@ -36,10 +38,12 @@ class Product:
         self.environ |= defaults | {name: str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Product:
-        """Start it, without waiting."""
+    def start(self, *, with_parent: bool = False) -> Product:
+        """Start it, without waiting; `with_parent`: by another process, as make does, which is then `process`."""
         with self._log.open("ab") as out:
             command = [sys.executable, "manage.py", "up"]
+            if with_parent:
+                command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command, "--with-parent"]
             self.process = subprocess.Popen(command, cwd=BASE_DIR, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return self
 
@@ -71,6 +75,16 @@ class Product:
             return wire.getresponse().status
         except (OSError, http.client.HTTPException):
             return 0
+        finally:
+            wire.close()
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, user: str = "demo") -> Any:
+        """The JSON that it answers to a GET, or to a POST of a body."""
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"X-User-ID": user, "Content-Type": "application/json"}
+            wire.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
+            return json.loads(wire.getresponse().read())
         finally:
             wire.close()
 

@@ -54,7 +54,7 @@ class World:
     signals: list[tuple[int, signal.Signals]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.monitor = Monitor({}, lock=9, reactor=self.reactor)
+        self.monitor = Monitor({}, {3: 9}, reactor=self.reactor)
         self.monitor.startService()
         self.monitor.add(Program("worker", ("celery",), (StopStep(signal.SIGTERM, 8), StopStep(signal.SIGQUIT, 1))))
 

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from scheduling.engine.config import EngineConfig
 from scheduling.engine.inbox import connect
 from scheduling.engine.service import SchedulerService
+from workflowsite import prepared
 from workflowsite.celery import app
 
 
@@ -21,6 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Run until a signal comes; a second one kills as usual."""
+        prepared.wait()
         env = settings.ENV
         app.set_default()
         config = EngineConfig(
