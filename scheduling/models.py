@@ -253,8 +253,8 @@ class Job(models.Model):
             ),
             # store.heads: what waits, in order of submission.
             models.Index(fields=["owner", "id"], condition=Q(state=JobState.PENDING), name="job_waiting_of_owner"),
-            # store.samples, selectors.health: how much waits, and since when.
-            models.Index(fields=["id"], condition=Q(state=JobState.PENDING), name="job_waiting"),
+            # store.samples, selectors.health: how much waits, and since when. Not by id: PostgreSQL would walk it for the heads of one user.
+            models.Index(fields=["created_at"], condition=Q(state=JobState.PENDING), name="job_waiting_since"),
             # store.snapshot: what runs.
             models.Index(fields=["id"], condition=Q(state=JobState.RUNNING), name="job_running"),
             # store.claims: the same work, done or under way.

@@ -63,7 +63,7 @@ class Lease:
         """A transaction as the leader; renews the trust when it is committed. Raises Deposed when another one leads."""
         began = time.monotonic()
         with transaction.atomic():
-            _bound_waits()
+            _settle_session()
             own = sets.ask(_renew_sql(), self.lease_s, self.holder, self.term)
             if not own:
                 raise Deposed(f"term {self.term} has ended")
@@ -112,7 +112,7 @@ def acquire(holder: str, lease_s: float) -> Lease | None:
     if not _is_vacant(holder):  # a look that locks nothing: standbys look often
         return None
     with transaction.atomic():
-        _bound_waits()
+        _settle_session()
         SchedulerLease.objects.get_or_create(pk=1)
         row = SchedulerLease.objects.select_for_update().get(pk=1)
         if not _is_vacant(holder):
@@ -158,11 +158,13 @@ def _renew_sql() -> str:
     return f"UPDATE scheduling_schedulerlease SET trusted_until = {until} {_OWN} RETURNING is_draining, expected_queues"  # noqa: S608
 
 
-def _bound_waits() -> None:
+def _settle_session() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            # Both for this transaction alone, in one round trip.
+            # All for this transaction alone, in one round trip. To compile a statement of a pass takes PostgreSQL longer than to carry it
+            # out, and it does so whenever it does not know yet how small the tables are.
             cursor.execute(
-                "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('lock_timeout', %s, true), "
+                "set_config('jit', 'off', true)",
                 [f"{IDLE_IN_TRANSACTION_S}s", f"{LOCK_TIMEOUT_S}s"],
             )

@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 #: Soon enough for what the reporter had to hold back.
 SOON_S = 0.1
 REDIS_AWAY_S = 0.5
+#: A pass costs nearly the same for one end as for a hundred: soon after one, what comes in is gathered for the next.
+GATHER_S = 0.005
 #: Sent in one round trip.
 PARCELS_AT_ONCE = 200
 
@@ -58,7 +60,7 @@ class SchedulerLoop:
         self._expected = ExpectedQueues((), 0.0, config.queue_patience_s)
         self._redis_run: str | None = None
         self._counted: Counter[str] = Counter()
-        self._ticked_at = float("-inf")
+        self._ticked_at = self._passed_at = float("-inf")
         #: When the next job that waits for its retry may be claimed again.
         self._retry_at = float("inf")
         self._is_dirty = True
@@ -87,6 +89,10 @@ class SchedulerLoop:
         Raises Deposed when another scheduler leads.
         """
         outcomes, is_poked = self._listen(self._patience() if timeout_s is None else timeout_s)
+        if outcomes and (rest_s := self._passed_at + GATHER_S - time.monotonic()) > 0:
+            time.sleep(rest_s)
+            more, is_poked_too = self._listen(0)
+            outcomes, is_poked = outcomes + more, is_poked or is_poked_too
         now = time.monotonic()
         for outcome in outcomes:
             self._ledger.settle(outcome, now)
@@ -98,6 +104,7 @@ class SchedulerLoop:
             self._retry_at = float("inf")
         if is_poked or is_due or is_tick or self._is_dirty or self._lease.is_due or self._ledger.ends():
             self._is_dirty = self._reconcile()
+            self._passed_at = time.monotonic()
         # Work first: whoever waits for a tile waits longer than who looks on.
         sent = self._dispatch(time.monotonic())
         self._report(time.monotonic())

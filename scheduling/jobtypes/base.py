@@ -210,9 +210,17 @@ class JobContext:
     def write_part(self, name: str) -> Iterator[IO[bytes]]:
         """Write a file of the work folder (`part_path(name)`) that appears complete or not at all; the last writer wins."""
         target = self.part_path(name)
-        temporary = target.with_name(f".{name}.{uuid4().hex}")
         try:
             target.parent.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise FolderGone(str(self.results)) from error
+        with self._written(target) as file:
+            yield file
+
+    @contextmanager
+    def _written(self, target: Path) -> Iterator[IO[bytes]]:
+        temporary = target.with_name(f".{target.name}.{uuid4().hex}")
+        try:
             with temporary.open("wb") as file:
                 yield file
             temporary.replace(target)
@@ -224,6 +232,11 @@ class JobContext:
     def put_part(self, name: str, data: bytes) -> None:
         """As write_part, for what is in memory already."""
         with self.write_part(name) as file:
+            file.write(data)
+
+    def put_artifact(self, name: str, data: bytes) -> None:
+        """A small artifact, made in one step: appears complete or not at all, with no part in between."""
+        with self._written(self.results / name) as file:
             file.write(data)
 
     def part_path(self, name: str) -> Path:

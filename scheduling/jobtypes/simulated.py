@@ -114,5 +114,4 @@ class Simulated(JobType):
 
     @staticmethod
     def _write_cells(context: JobContext) -> None:
-        context.put_part("results.json", json.dumps(ORIGINAL_CELLS).encode())
-        context.publish_artifact("results.json")
+        context.put_artifact("results.json", json.dumps(ORIGINAL_CELLS).encode())

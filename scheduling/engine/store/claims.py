@@ -48,7 +48,7 @@ def claim_jobs(lease: Lease, claims: Sequence[Claim], now: datetime) -> list[Cla
     whose type cannot be used any more starts and fails.
     """
     reasons = {claim.job: claim.reason for claim in claims}
-    jobs = _with_related(sets.models(Job, reasons, where="m.state = 'PENDING'"))
+    jobs = _with_related(sets.models(Job, reasons, where=sets.still("PENDING", "m")))
     needs = needs_of(jobs)
     inputs = inputs_of(jobs, needs)
     hopeless = {job.pk: reason for job in jobs if (reason := _hopeless(needs[job.pk], inputs[job.pk]))}
@@ -111,7 +111,7 @@ def _start_sql() -> str:
         f"WITH v AS ({sets.table(**columns)}) "  # noqa: S608  (texts of ours)
         "UPDATE scheduling_job SET state = 'RUNNING', epoch = v.epoch, term = v.term, "
         "digest = COALESCE(v.digest, scheduling_job.digest), started_at = v.started_at, claimed_at = v.now, retry_at = NULL, retry_reason = '' "
-        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.attempt = v.attempt AND scheduling_job.state = 'PENDING' "
+        f"FROM v WHERE scheduling_job.id = v.key AND scheduling_job.attempt = v.attempt AND {sets.still('PENDING', 'scheduling_job')} "
         "RETURNING scheduling_job.id"
     )
 
@@ -169,7 +169,7 @@ def _take_over_sql() -> str:
     return (
         f"WITH v AS ({sets.table(key='key', epoch='key', term='key', digest='text')}) "  # noqa: S608
         "UPDATE scheduling_job SET epoch = v.epoch, term = v.term, digest = v.digest "
-        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.state = 'RUNNING' RETURNING scheduling_job.id"
+        f"FROM v WHERE scheduling_job.id = v.key AND {sets.still('RUNNING', 'scheduling_job')} RETURNING scheduling_job.id"
     )
 
 

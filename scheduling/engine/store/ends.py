@@ -112,7 +112,7 @@ def _claims_sql() -> str:
     return (
         f"WITH v AS ({sets.table(key='key', epoch='key')}) "  # noqa: S608  (texts of ours)
         f"SELECT {FACTS}, w.on_failure, j.cancel_requested, j.started_at, j.claimed_at, j.ran_s, j.digest, j.slide_id "
-        "FROM v JOIN scheduling_job j ON j.id = v.key AND j.epoch = v.epoch AND j.state = 'RUNNING' "
+        f"FROM v JOIN scheduling_job j ON j.id = v.key AND j.epoch = v.epoch AND {sets.still('RUNNING', 'j')} "
         "JOIN scheduling_workflow w ON w.id = j.workflow_id"
     )
 
@@ -174,7 +174,7 @@ def _end_sql() -> str:
     return (
         f"WITH v AS ({sets.table(**_END)}) "  # noqa: S608
         f"UPDATE scheduling_job SET {', '.join(written)}, disk_bytes = COALESCE(v.disk_bytes, scheduling_job.disk_bytes) "
-        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND scheduling_job.state = 'RUNNING' "
+        f"FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND {sets.still('RUNNING', 'scheduling_job')} "
         "RETURNING scheduling_job.id"
     )
 
@@ -239,7 +239,7 @@ def _stop_branches(lease: Lease, failed: Sequence[JobFacts], now: datetime) -> l
 def _waiting_sql() -> str:
     return (
         f"WITH v AS ({sets.table(key='key')}) "  # noqa: S608
-        f"SELECT {FACTS} FROM v JOIN scheduling_job j ON j.id = v.key AND j.state = 'PENDING' "
+        f"SELECT {FACTS} FROM v JOIN scheduling_job j ON j.id = v.key AND {sets.still('PENDING', 'j')} "
         "JOIN scheduling_workflow w ON w.id = j.workflow_id ORDER BY j.id"
     )
 
@@ -249,7 +249,7 @@ def _cancel_sql() -> str:
     return (
         f"WITH v AS ({sets.table(key='key', error='text', finished_at='moment')}) "  # noqa: S608
         "UPDATE scheduling_job SET state = 'CANCELLED', finished_at = v.finished_at, error = v.error "
-        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.state = 'PENDING' RETURNING scheduling_job.id"
+        f"FROM v WHERE scheduling_job.id = v.key AND {sets.still('PENDING', 'scheduling_job')} RETURNING scheduling_job.id"
     )
 
 
@@ -277,7 +277,7 @@ def _progress_sql() -> str:
     return (
         f"WITH v AS ({sets.table(**columns)}) "  # noqa: S608
         "UPDATE scheduling_job SET tiles_total = v.tiles_total, tiles_processed = v.tiles_processed, tiles_per_s = v.tiles_per_s "
-        "FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND scheduling_job.state = 'RUNNING'"
+        f"FROM v WHERE scheduling_job.id = v.key AND scheduling_job.epoch = v.epoch AND {sets.still('RUNNING', 'scheduling_job')}"
     )
 
 

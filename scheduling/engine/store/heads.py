@@ -62,13 +62,12 @@ def _waiting(walks: Sequence[_Walk], chunk: int) -> list[tuple[Any, ...]]:
 def _waiting_sql(users: int) -> str:
     """So many walks in one statement.
 
-    A value and not EXISTS for the dependency, which PostgreSQL may answer by reading all dependencies of all users into a table of hashes.
+    Values, not EXISTS and not a join, for what a job waits for: PostgreSQL may answer those by reading all dependencies of all users, or
+    all unfinished jobs, once for each row.
     """
     paused = "EXISTS (SELECT 1 FROM scheduling_workflow w WHERE w.id = j.workflow_id AND w.paused)"
-    needs = (
-        "(SELECT d.id FROM scheduling_dependency d JOIN scheduling_job n ON n.id = d.needs_id "
-        "WHERE d.job_id = j.id AND n.state IN ('PENDING', 'RUNNING') LIMIT 1)"
-    )
+    needed = "(SELECT n.state FROM scheduling_job n WHERE n.id = d.needs_id)"
+    needs = f"(SELECT d.id FROM scheduling_dependency d WHERE d.job_id = j.id AND {needed} IN ('PENDING', 'RUNNING') LIMIT 1)"  # noqa: S608
     walk = (
         f"SELECT * FROM (SELECT j.owner_id, j.id, j.lane, j.queue, j.retry_at, {paused}, {needs} FROM scheduling_job j "  # noqa: S608
         "WHERE j.owner_id = %s AND j.state = 'PENDING' AND j.id > %s AND j.lane NOT IN (SELECT lane FROM v WHERE owner = %s) "

@@ -22,9 +22,8 @@ def counted(now: datetime) -> dict[str, Any]:
 
     Finished jobs are not counted here: that would be a walk through all that there ever were.
     """
-    # Count and least key together: alone, the least key would be sought along the table's own index, from its beginning.
-    waiting = Job.objects.filter(state=PENDING).aggregate(jobs=Count("pk"), oldest=Min("pk"))
-    since = Job.objects.filter(pk=waiting["oldest"]).values_list("created_at", flat=True).first()
+    waiting = Job.objects.filter(state=PENDING).aggregate(jobs=Count("pk"), since=Min("created_at"))
+    since = waiting["since"]
     return {
         "jobs": {"PENDING": waiting["jobs"], "RUNNING": Job.objects.filter(state=RUNNING).count()},
         "users": {"active": UserSlot.objects.count(), "waiting": in_line(expected_queues()).count()},

@@ -6,9 +6,10 @@ for one row and for a thousand, is written down once and costs one round trip. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import orjson
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Model, QuerySet
+from psycopg import Cursor
 
 #: What a column of a set may hold, and what PostgreSQL calls it.
 _TYPES = {
@@ -78,6 +80,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} does not go into a set of rows")
 
 
+def still(state: str, row: str) -> str:
+    """A guard on the state of a row that is found by its key.
+
+    An expression, not the column alone: PostgreSQL, before it knows how large the table is, would walk the index of all rows in that state.
+    """
+    return f"{row}.state || '' = '{state}'"
+
+
 def moment(value: datetime | None) -> Any:
     """A time as a parameter of a plain statement."""
     return connection.ops.adapt_datetimefield_value(value) if value is not None else None
@@ -85,18 +95,35 @@ def moment(value: datetime | None) -> Any:
 
 def ask(sql: str, *params: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+    with _cursor() as (execute, cursor):
+        execute(sql, params)
         found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
 
 
 def change(sql: str, *params: Any) -> int:
     """Carry out a statement that gives no rows; how many it has changed."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+    with _cursor() as (execute, cursor):
+        execute(sql, params)
         count: int = cursor.rowcount
     return count
+
+
+@contextmanager
+def _cursor() -> Iterator[tuple[Callable[..., Any], Any]]:
+    """How to execute a statement, and the cursor that then holds what it gave.
+
+    PostgreSQL takes longer to plan a statement of a pass than to carry it out: there it is prepared, once a connection. Django's own cursors
+    write parameters into the text; they are used where somebody listens to the statements.
+    """
+    if connection.vendor != "postgresql" or connection.queries_logged or connection.execute_wrappers:
+        with connection.cursor() as cursor:
+            yield cursor.execute, cursor
+        return
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        yield partial(cursor.execute, prepare=True), cursor
 
 
 def as_time(value: Any) -> datetime | None:

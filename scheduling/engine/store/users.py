@@ -45,7 +45,9 @@ def runnable_of(owner: Any, queues: Collection[str]) -> QuerySet[Job]:
     that all that is left is paused, needs a queue that nobody serves, or waits for such jobs.
     """
     ahead = Job.objects.filter(owner_id=OuterRef("owner_id"), lane=OuterRef("lane"), state__in=UNFINISHED, pk__lt=OuterRef("pk"))
-    needs = Dependency.objects.filter(job=OuterRef("pk"), needs__state__in=UNFINISHED)
+    # A value and not a join, which PostgreSQL may answer by reading all unfinished jobs for each row.
+    needed = Subquery(Job.objects.filter(pk=OuterRef("needs_id")).values("state"))
+    needs = Dependency.objects.filter(job=OuterRef("pk")).alias(needed=needed).filter(needed__in=UNFINISHED)
     return work_of(owner).filter(~Exists(ahead), ~Exists(needs), queue__in=sorted(queues))
 
 
