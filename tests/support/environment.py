@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,8 +20,9 @@ SETTINGS = (
     *("MAX_UPLOAD_BYTES", "TRUST_USER_HEADER", "DEMO", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
     *("HTTPS", "LOG_JSON", "EMBEDDED", "NO_PROGRESS_SECONDS", "EVENT_RETENTION_DAYS", "SLIDE_ROOTS", "GPU_WORKER", "TORCH_DEVICE"),
 )
+BASE_DIR = Path(__file__).resolve().parents[2]
 #: Shared by all sessions of one checkout: to compile all kernels takes a minute.
-KERNELS = Path(__file__).resolve().parents[2] / ".cache" / "numba"
+KERNELS = BASE_DIR / ".cache" / "numba"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -42,6 +46,21 @@ def apply() -> Path:
     if is_postgres():
         os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
     return data_dir
+
+
+def compile_kernels() -> None:
+    """Compile what of this version is not compiled yet; of several sessions at once, one does and the others wait for it."""
+    from workflowsite import compiling
+
+    folder = kernel_cache(KERNELS)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (KERNELS / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        due = compiling.due(folder)
+        started = [subprocess.Popen([sys.executable, "-m", *module], cwd=BASE_DIR) for module in due.values()]
+        assert [process.wait() for process in started] == [0] * len(started)
+        for name in due:
+            compiling.done(folder, name)
 
 
 def is_postgres() -> bool:
