@@ -5,9 +5,21 @@ VENV := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench chaos venv venv-dev
-# Tests run in two processes, what starts programs in one of them; JOBS=0 runs them one after the other.
-JOBS ?= 2
-PYTEST = $(VENV) -m pytest -n $(JOBS) --dist loadgroup
+# What was compiled of the source once is kept for the many short processes of a run, whatever the caller's shell says.
+unexport PYTHONDONTWRITEBYTECODE
+# Tests run in more processes than there are cores, since those that start programs wait for them most of the time; 0 runs them one after
+# the other.
+JOBS ?= 4
+JOBS_POSTGRES ?= 2
+PYTEST = $(VENV) -m pytest --dist loadgroup
+# The tests of a database are in these folders; the unit tests touch none.
+WITH_DATABASE := tests/integration tests/engine
+# Parts of a check run side by side; what each took is written to BOOK, which .ci/run names to go on in it.
+BOOK := .cache/parts
+PARTS = $(VENV) tools/parts.py $(BOOK)
+BEGIN_BOOK = $(if $(filter file,$(origin BOOK)),@rm -f $(BOOK))
+TESTS = "SQLite=TEST_BACKEND=sqlite $(PYTEST) -n $(JOBS) $(ARGS)" \
+  $${TEST_DATABASE_URL:+"PostgreSQL=TEST_BACKEND=postgres $(PYTEST) -n $(JOBS_POSTGRES) -o cache_dir=.cache/pytest-postgres -m database $(WITH_DATABASE) $(ARGS)"}
 # Whatever the tools below read of the settings must not touch a running installation's data.
 CHECK_ENV := DATA_DIR=$(CURDIR)/.cache/check SECRET_KEY=only-for-checks
 
@@ -18,16 +30,19 @@ help: ## this list
 run: venv ## everything, from a bare clone: web server, scheduler, worker, Redis; prints "Ready: http://HOST:PORT/ui"
 	@$(VENV) manage.py up --with-parent
 
-test: venv-dev ## the whole suite on SQLite; with TEST_DATABASE_URL first what touches the database on PostgreSQL (ARGS=… for pytest)
-	@if [ -n "$$TEST_DATABASE_URL" ]; then echo "--- PostgreSQL ---"; TEST_BACKEND=postgres $(PYTEST) -m database $(ARGS); \
-	else echo "note: TEST_DATABASE_URL is not set, so nothing runs on PostgreSQL"; fi
-	@echo "--- SQLite ---"
-	@TEST_BACKEND=sqlite $(PYTEST) $(ARGS)
+test: venv-dev ## the whole suite on SQLite; beside it, with TEST_DATABASE_URL, what touches the database on PostgreSQL (ARGS=… for pytest)
+	$(BEGIN_BOOK)
+	@$(PARTS) $(TESTS)
+	@$(PARTS)
+	@[ -n "$$TEST_DATABASE_URL" ] || echo "note: TEST_DATABASE_URL is not set, so nothing ran on PostgreSQL"
 
 test-fast: venv-dev ## the unit tests alone, in seconds
 	@$(VENV) -m pytest tests/unit $(ARGS)
 
-check: lint types imports migrations lock-check test ## what CI runs: lint, types, import contracts, migrations, lock, tests
+check: venv-dev ## what CI runs: lint, types, import contracts, migrations and lock, beside them all tests
+	$(BEGIN_BOOK)
+	@$(PARTS) "checks=$(MAKE) lint types imports migrations lock-check" $(TESTS)
+	@$(PARTS)
 
 lint: venv-dev ## ruff: format and rules
 	@$(VENV) -m ruff format --check .

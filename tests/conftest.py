@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +18,17 @@ from tests.support.redis_server import RedisServer  # noqa: E402
 
 TESTS = Path(__file__).parent
 UNIT = TESTS / "unit"
-#: What starts whole programs runs one after the other, beside the rest, when the suite is spread over processes.
-PROGRAMS = (TESTS / "engine", TESTS / "browser", TESTS / "integration" / "test_up.py", TESTS / "integration" / "test_web_server.py")
+#: What starts whole programs and waits for them: each row runs in one process, begun before all else, when the suite is spread. The
+#: first row that fits counts.
+PROGRAMS = {
+    "browser": ("browser",),
+    "up": ("integration/test_up.py",),
+    "gpu": ("engine/test_gpu_worker.py", "engine/test_giant_slide.py"),
+    "leaders": ("engine/test_leaders.py", "engine/test_killed_product.py", "integration/test_earlier_version.py"),
+    "workers": ("engine", "integration/test_web_server.py"),
+}
+#: As in the Makefile: the folders that are run again on PostgreSQL.
+WITH_DATABASE = ("integration", "engine")
 #: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
 WITH_TORCH = "with_torch"
 FAST_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -79,14 +86,21 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what touches the database and what starts programs, and leave out what cannot run here (the header says why)."""
     for item in items:
-        if any(item.path.is_relative_to(place) for place in PROGRAMS):
-            item.add_marker(pytest.mark.xdist_group("programs"))
+        if group := _programs_group(item.path):
+            item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
+        if item.get_closest_marker("database") and not any(item.path.is_relative_to(TESTS / place) for place in WITH_DATABASE):
+            raise pytest.UsageError(f"{item.nodeid} touches the database: only tests in {' and '.join(WITH_DATABASE)} run on PostgreSQL")
     unfit = [item for item in items if not _can_run(item)]
     if unfit:
         config.hook.pytest_deselected(items=unfit)
         items[:] = [item for item in items if item not in set(unfit)]
+
+
+def _programs_group(path: Path) -> str | None:
+    """The row of PROGRAMS in which the test module is; None for one that starts no programs."""
+    return next((group for group, places in PROGRAMS.items() if any(path.is_relative_to(TESTS / place) for place in places)), None)
 
 
 def _can_run(item: pytest.Item) -> bool:

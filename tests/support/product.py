@@ -26,10 +26,11 @@ def free_port() -> int:
 
 
 class Product:
-    """Start it, look at its processes, stop it. `output` is what it has said so far."""
+    """Start it, look at its processes, stop it. `output` is what it has said so far; `checkout` may be that of another version."""
 
-    def __init__(self, data_dir: Path, **settings: str | int) -> None:
+    def __init__(self, data_dir: Path, checkout: Path = BASE_DIR, **settings: str | int) -> None:
         self.data_dir = data_dir
+        self._checkout = checkout
         self.port = int(settings.get("PORT", free_port()))
         data_dir.mkdir(exist_ok=True)
         self._log = data_dir.parent / f"{data_dir.name}.log"
@@ -44,7 +45,7 @@ class Product:
             command = [sys.executable, "manage.py", "up"]
             if with_parent:
                 command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command, "--with-parent"]
-            self.process = subprocess.Popen(command, cwd=BASE_DIR, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, cwd=self._checkout, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return self
 
     def until_ready(self) -> Product:
