@@ -14,8 +14,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from scheduling.engine.store import sets
-from scheduling.engine.store.users import expected_queues, in_line, in_paused_workflow
-from scheduling.engine.store.words import UNFINISHED
+from scheduling.engine.store.users import expected_queues, in_line, unpaused_work
 from scheduling.models import Job, UserSlot
 from scheduling.states import JobState
 
@@ -87,7 +86,7 @@ def _ends(holding: Holding, now: datetime, slot_max_s: float) -> Iterable[dateti
 def _holdings(expected: Collection[str]) -> list[Holding]:
     slots = dict(UserSlot.objects.values_list("user_id", "since"))
     # Every lane has a name; asking for one makes SQLite take the index of unfinished jobs.
-    unfinished = Job.objects.filter(~in_paused_workflow(), owner_id__in=slots, lane__gt="", state__in=UNFINISHED)
+    unfinished = unpaused_work().filter(owner_id__in=slots)
     jobs = unfinished.filter(queue__in=expected)
     work = {
         owner: (None if unplanned else tiles, tiles_per_s)

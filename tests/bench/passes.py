@@ -1,6 +1,7 @@
 """One database, few rows and then many: what a pass of the leader costs. A process of its own for each database.
 
-`python -m tests.bench.passes` prints one JSON object {"few": ms, "many": ms}; medians of passes in which a job ends and the next begins.
+`python -m tests.bench.passes` prints one JSON object {"few": ms, "many": ms, "running": ms}: medians of passes in which a job ends and the next
+begins, with active work alone, beside a long past, and with 2,000 jobs running (sending and reporting included).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 ACTIVE, LANES, JOBS = 3, 4, 40
 FINISHED_ROWS, WAITING_ROWS = 100_000, 10_000
 PASSES = 60
+#: Jobs that run at once, steps that are timed with them, and processes that have room for a parcel or two.
+RUNNING, STEPS, PROCESSES = 2000, 20, 4
 BATCH = 2000
 
 
@@ -31,7 +34,8 @@ def main() -> None:
         with _database():
             few = _fill_and_measure(many=False)
             many = _fill_and_measure(many=True)
-    json.dump({"few": few, "many": many}, sys.stdout)
+            running = _with_many_running()
+    json.dump({"few": few, "many": many, "running": running}, sys.stdout)
 
 
 @contextmanager
@@ -110,15 +114,58 @@ def _insert(user: Any, state: str, *, lanes: int, jobs: int) -> None:
     Job.objects.bulk_create(rows, batch_size=BATCH)
 
 
-def _median_ms(leader: Any) -> float:
-    """Passes in which the oldest running job ends and another begins."""
+def _with_many_running() -> float:
+    """All that a step of the loop does between what comes in and what goes out, with a bundle of each job ready to be sent."""
+    from scheduling.engine.config import EngineConfig
+    from scheduling.engine.ledger import Ledger
+    from scheduling.engine.reporting import ProgressReporter
+    from scheduling.models import User
+    from tests.integration.working import lead
+
+    User.objects.all().delete()
+    for n in range(ACTIVE):
+        _insert(User.objects.create(username=f"active-{n}", waiting_since="2026-01-01T00:00:00Z"), "PENDING", lanes=RUNNING, jobs=2)
+    leader = lead(max_workers=RUNNING, max_active_users=ACTIVE)
+    leader.settle()
+    assert len(leader.held) == RUNNING
+    config = EngineConfig(data_dir=Path(), max_workers=RUNNING, max_concurrent_users=ACTIVE)
+    ledger, reporter = Ledger(config, leader.lease.term), ProgressReporter(config)
+    ledger.begin(leader.held.values(), {}, time.monotonic())
+    return statistics.median(_step_ms(leader, ledger, reporter) for _ in range(STEPS))
+
+
+def _step_ms(leader: Any, ledger: Any, reporter: Any) -> float:
+    from scheduling.engine.store.ends import save_progress
+
+    began = time.perf_counter()
+    now = time.monotonic()
+    ledger.look(now)
+    end = _end_of(next(iter(leader.held.values())))
+    assert not ledger.ends()
+    ledger.drop(end.job)
+    result = leader.look(end)
+    for claimed in result.claimed:
+        ledger.add(claimed, now)
+    assert list(ledger.dispatch(now, {"cpu": PROCESSES + ledger.under_way}))
+    reporter.for_browser(ledger.planned(), now)
+    with leader.lease.transaction():
+        save_progress(reporter.for_database(ledger.planned(), now))
+    reporter.has_untold(ledger.planned())
+    return (time.perf_counter() - began) * 1000
+
+
+def _end_of(held: Any) -> Any:
     from scheduling.engine.entry import End
     from scheduling.states import JobState
 
+    return End(job=held.job, epoch=held.epoch, state=JobState.SUCCEEDED, tiles_processed=1, tiles_total=1)
+
+
+def _median_ms(leader: Any) -> float:
+    """Passes in which the oldest running job ends and another begins."""
     times = []
     for _ in range(PASSES):
-        held = next(iter(leader.held.values()))
-        end = End(job=held.job, epoch=held.epoch, state=JobState.SUCCEEDED, tiles_processed=1, tiles_total=1)
+        end = _end_of(next(iter(leader.held.values())))
         began = time.perf_counter()
         result = leader.look(end)
         times.append((time.perf_counter() - began) * 1000)

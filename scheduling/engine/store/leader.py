@@ -53,10 +53,10 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
         limits = replace(limits, is_draining=is_draining)
         if limits.expected != expected:
             expect_queues(lease, limits.expected)
-        lock_concerned((end.job for end in held.ends), limits.max_active_users, limits.expected)
+        waiting = lock_concerned((end.job for end in held.ends), limits.max_active_users, limits.expected)
         ended = end_jobs(lease, held.ends, now)
         still = held.yielding - {ending.end.job for ending in ended}
-        facts = read_facts(limits, now, held.virtual_times, still)
+        facts = read_facts(limits, now, held.virtual_times, still, waiting=waiting)
         # A commit whose answer was lost leaves jobs that run by a claim of ours which the ledger does not know.
         are_unknown = any(job.job not in held.running for job in facts.snapshot.running)
         strays = take_over_jobs(lease, now, known=held.running) if are_unknown else []

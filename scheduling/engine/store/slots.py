@@ -12,6 +12,7 @@ from django.db.models import OuterRef, QuerySet
 
 from scheduling import events
 from scheduling.engine.lease import Lease
+from scheduling.engine.policy import Waiting
 from scheduling.engine.store import sets
 from scheduling.engine.store.log import leader_event, record, user_event
 from scheduling.engine.store.users import first_in_line, lock_users, one_of, runnable_of, unpaused_work, work_of
@@ -31,18 +32,20 @@ def _lock_sql() -> str:
     lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
     return (
         f"WITH v AS ({sets.table(job='key', person='key')}) "  # noqa: S608  (texts of ours)
-        "SELECT u.id FROM scheduling_user u WHERE u.id IN (SELECT s.user_id FROM scheduling_userslot s UNION SELECT v.person FROM v "
+        "SELECT u.id, u.waiting_since FROM scheduling_user u WHERE u.id IN (SELECT s.user_id FROM scheduling_userslot s UNION SELECT v.person FROM v "
         f"UNION SELECT j.owner_id FROM v JOIN scheduling_job j ON j.id = v.job) ORDER BY u.id{lock}"
     )
 
 
-def lock_concerned(ends: Iterable[int], max_active_users: int, queues: frozenset[str]) -> None:
+def lock_concerned(ends: Iterable[int], max_active_users: int, queues: frozenset[str]) -> tuple[Waiting, ...]:
     """Lock the rows of all users whom a pass may touch: active ones, the first in the queue, owners of jobs that end.
 
-    All at once and in order of key, before any other row, so that the leader and the web process never wait for each other.
+    All at once and in order of key, before any other row, so that the leader and the web process never wait for each other. Gives
+    the first in the queue, as their locked rows say; whether their work can still run is asked again when they are admitted.
     """
-    named = [(None, user) for user, _ in first_in_line(queues, max_active_users)]
-    sets.ask(_lock_sql(), *sets.rows([*named, *((job, None) for job in ends)]))
+    first = [user for user, _ in first_in_line(queues, max_active_users)]
+    locked = dict(sets.ask(_lock_sql(), *sets.rows([*((None, user) for user in first), *((job, None) for job in ends)])))
+    return tuple(Waiting(user=user, since=since) for user in first if (since := sets.as_time(locked.get(user))))
 
 
 def release_slots(lease: Lease, users: Iterable[int], queues: Collection[str], now: datetime) -> set[int]:

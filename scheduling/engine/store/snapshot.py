@@ -33,15 +33,20 @@ def read_snapshot(
     limits: Limits, now: datetime, virtual_times: Mapping[int, float] | None = None, yielding: frozenset[int] = frozenset()
 ) -> Snapshot:
     """Slots, the first of the waiting users, what runs, and the oldest lane heads of all of these users, as many as may start."""
-    return read_facts(limits, now, virtual_times, yielding).snapshot
+    waiting = tuple(Waiting(user=user, since=since) for user, since in first_in_line(limits.expected, limits.max_active_users))
+    return read_facts(limits, now, virtual_times, yielding, waiting=waiting).snapshot
 
 
 def read_facts(
-    limits: Limits, now: datetime, virtual_times: Mapping[int, float] | None = None, yielding: frozenset[int] = frozenset()
+    limits: Limits,
+    now: datetime,
+    virtual_times: Mapping[int, float] | None = None,
+    yielding: frozenset[int] = frozenset(),
+    *,
+    waiting: tuple[Waiting, ...],
 ) -> Facts:
-    """As read_snapshot, with what users want of running jobs."""
+    """As read_snapshot, with what users want of running jobs; `waiting` are the first in the queue."""
     slots = _slots(limits.expected)
-    waiting = tuple(Waiting(user=user, since=since) for user, since in first_in_line(limits.expected, limits.max_active_users))
     rows = sets.ask(_RUNNING)
     running = tuple(
         Running(job=job, user=user, lane=lane, epoch=epoch, is_paused=bool(is_paused), queue=queue, is_yielding=job in yielding)
