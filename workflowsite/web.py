@@ -20,6 +20,7 @@ from functools import cache
 from io import BytesIO
 from typing import Any, BinaryIO
 
+import django
 from autobahn.exception import Disconnected
 from daphne import http_protocol
 from daphne.cli import CommandLineInterface
@@ -236,8 +237,9 @@ def _nothing_to_end() -> asyncio.Future[None]:
 
 
 def load() -> None:
-    """What the first request would load: the application and all views."""
-    import workflowsite.asgi  # noqa: PLC0415  (sets Django up)
+    """What the first request would load: all views. Not yet the application, which looks at the static files when it is made."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workflowsite.settings")
+    django.setup(set_prefix=False)
     import workflowsite.urls  # noqa: F401, PLC0415  (needs that)
 
 

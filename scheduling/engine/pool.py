@@ -16,7 +16,7 @@ from scheduling.tasks import ENDED, stop_key
 
 STOP_KEPT_S = 3600
 #: What waits in a queue is held by nobody when no worker of that queue was seen for so long.
-UNSERVED_S = 60.0
+UNSERVED_S = 10.0
 
 
 class PoolUnavailable(Exception):

@@ -64,7 +64,8 @@ def reconcile(lease: Lease, held: Held, limits: Limits) -> Pass:
         claimed = _apply(lease, decisions, limits, now)
         if ended or decisions.claim:
             events.queue_changed()
-        running = {job.job for job in facts.snapshot.running}
+        # What was taken back and started again in one pass runs as well.
+        running = {job.job for job in facts.snapshot.running} | {one.job for one in claimed}
         return Pass(
             ended=tuple(ending.end for ending in ended),
             claimed=(*strays, *claimed),

@@ -140,7 +140,7 @@ def test_counting_reads_what_is_unfinished_and_walks_through_no_table(leader: Le
     Event.objects.update(data={"state": "SUCCEEDED"})
     after = samples.last_event() - 20
     sent = statements(lambda: (samples.counted(timezone.now()), samples.ended_between(after, samples.last_event())))
-    assert len(sent) == 8
+    assert len(sent) == 7
     assert not walks_among(sent)
 
 

@@ -95,6 +95,14 @@ def test_a_user_whose_time_is_over_queues_again_behind_the_one_who_waited(alice:
     assert_nobody_is_forgotten()
 
 
+def test_a_job_taken_back_and_started_again_in_one_pass_goes_on() -> None:
+    leader, workflow = lead(), submit(new_user(), "j1")
+    leader.look()
+    found = leader.end(workflow, "j1", JobState.PENDING, tiles_processed=3)
+    assert [claimed.job for claimed in found.claimed] == [job_of(workflow).pk]
+    assert found.cancel == frozenset()
+
+
 def test_a_preempted_job_waits_as_the_head_of_its_lane(alice: User) -> None:
     bob = new_user("bob")
     leader = lead(max_workers=2, max_active_users=2)
