@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 COLUMNS = {"a": "key", "b": "number", "c": "text", "d": "flag", "e": "uuid", "f": "moment", "g": "json"}
 UUID_ = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 ROWS = [
-    (2**62, 0.1, "it's 100 % \"so\" \\ ü 𝄞", True, UUID_, datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), {"k": ["v", 1, None]}),
+    (2**62, 0.1, 'it\'s 100 % "so" \\ ü 𝄞', True, UUID_, datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), {"k": ["v", 1, None]}),
     (-1, 1e-300, "", False, UUID(int=0), datetime(2026, 1, 2, tzinfo=UTC), []),
     (None, None, None, None, None, None, {}),
 ]
