@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +57,23 @@ def bob(transactional_db: None) -> User:
     from scheduling.models import User
 
     return User.objects.create(username="bob")
+
+
+@pytest.fixture
+def new_worker(redis_server: RedisServer) -> Iterator[Callable[..., Worker]]:
+    """Starts workers beside the package's own; all are gone at the end."""
+    from tests.engine.harness import Worker
+
+    started: list[Worker] = []
+
+    def start(name: str, **options: object) -> Worker:
+        worker = Worker(redis_server.url, name, **options)  # type: ignore[arg-type]
+        worker.start()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.process is not None and worker.process.poll() is None:
+            os.killpg(worker.process.pid, signal.SIGCONT)
+            worker.kill()

@@ -67,23 +67,6 @@ def engine(transactional_db: None, redis_server: RedisServer, _worker: Worker) -
 
 
 @pytest.fixture
-def new_worker(redis_server: RedisServer) -> Iterator[NewWorker]:
-    """Starts workers; all are gone at the end."""
-    started: list[Worker] = []
-
-    def start(name: str, **options: object) -> Worker:
-        new = Worker(redis_server.url, name, **options)  # type: ignore[arg-type]
-        new.start()
-        started.append(new)
-        return new
-
-    yield start
-    for one in started:
-        if one.process is not None and one.process.poll() is None:
-            one.kill()
-
-
-@pytest.fixture
 def hogs() -> Iterator[Callable[[], None]]:
     """Loads the machine."""
     started: list[subprocess.Popen[bytes]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -21,24 +21,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.engine
 
 NewWorker = Callable[..., Worker]
-
-
-@pytest.fixture
-def new_worker(redis_server: RedisServer) -> Iterator[NewWorker]:
-    """Starts workers beside the package's own; all are gone at the end."""
-    started: list[Worker] = []
-
-    def start(name: str, **options: object) -> Worker:
-        worker = Worker(redis_server.url, name, **options)  # type: ignore[arg-type]
-        worker.start()
-        started.append(worker)
-        return worker
-
-    yield start
-    for worker in started:
-        if worker.process is not None and worker.process.poll() is None:
-            os.killpg(worker.process.pid, signal.SIGCONT)
-            worker.kill()
 
 
 def tiles_of(workflow: Workflow) -> int:

@@ -62,16 +62,20 @@ def nothing_is_left() -> bool:
     return not (Workflow.objects.exists() or Job.objects.exists() or Event.objects.filter(type__startswith="workflow").exists())
 
 
+def delete_after_the_checks(model: type[Slide] | type[Annotation], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody deletes all of these between the checks and the lock."""
+
+    def deleted_first(keys: Any) -> Any:
+        model.objects.update(deleted_at="2026-01-01T00:00:00Z")
+        return lock_users(keys)
+
+    monkeypatch.setattr(workflows, "lock_users", deleted_first)
+
+
 @pytest.mark.django_db
 def test_a_slide_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = new_slide(new_user())
-    real = lock_users
-
-    def deleted_first(keys: Any) -> Any:
-        Slide.objects.update(deleted_at="2026-01-01T00:00:00Z")
-        return real(keys)
-
-    monkeypatch.setattr(workflows, "lock_users", deleted_first)
+    delete_after_the_checks(Slide, monkeypatch)
     with pytest.raises(Invalid, match="There is no slide") as refused:
         workflow_submit(user=slide.owner, request=on(slide))
     assert refused.value.field == "slide"
@@ -82,13 +86,7 @@ def test_a_slide_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeyp
 def test_an_annotation_deleted_after_the_checks_is_refused_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = new_slide(new_user())
     annotation = Annotation.objects.create(slide=slide, name="a", size_bytes=1, sha256="", features=1, area_px=1)
-    real = lock_users
-
-    def deleted_first(keys: Any) -> Any:
-        Annotation.objects.update(deleted_at="2026-01-01T00:00:00Z")
-        return real(keys)
-
-    monkeypatch.setattr(workflows, "lock_users", deleted_first)
+    delete_after_the_checks(Annotation, monkeypatch)
     with pytest.raises(Invalid, match="There is no annotation") as refused:
         workflow_submit(user=slide.owner, request=on(slide, annotation=annotation.pk))
     assert refused.value.field == "jobs[0].annotation"

@@ -88,11 +88,6 @@ def still(state: str, row: str) -> str:
     return f"{row}.state || '' = '{state}'"
 
 
-def moment(value: datetime | None) -> Any:
-    """A time as a parameter of a plain statement."""
-    return connection.ops.adapt_datetimefield_value(value) if value is not None else None
-
-
 def ask(sql: str, *params: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement."""
     with _cursor() as (execute, cursor):

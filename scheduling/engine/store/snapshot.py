@@ -11,7 +11,7 @@ from django.db.models import OuterRef, QuerySet
 from scheduling.engine.policy import Limits, Running, Slot, Snapshot, Waiting
 from scheduling.engine.store import sets
 from scheduling.engine.store.heads import lane_heads
-from scheduling.engine.store.users import first_in_line, one_of, runnable_of
+from scheduling.engine.store.users import one_of, runnable_of
 from scheduling.models import UserSlot
 
 _RUNNING = (
@@ -29,14 +29,6 @@ class Facts:
     unwanted: frozenset[int]
 
 
-def read_snapshot(
-    limits: Limits, now: datetime, virtual_times: Mapping[int, float] | None = None, yielding: frozenset[int] = frozenset()
-) -> Snapshot:
-    """Slots, the first of the waiting users, what runs, and the oldest lane heads of all of these users, as many as may start."""
-    waiting = tuple(Waiting(user=user, since=since) for user, since in first_in_line(limits.expected, limits.max_active_users))
-    return read_facts(limits, now, virtual_times, yielding, waiting=waiting).snapshot
-
-
 def read_facts(
     limits: Limits,
     now: datetime,
@@ -45,7 +37,7 @@ def read_facts(
     *,
     waiting: tuple[Waiting, ...],
 ) -> Facts:
-    """As read_snapshot, with what users want of running jobs; `waiting` are the first in the queue."""
+    """Slots, what runs, and the oldest lane heads of active users and of those who wait first (`waiting`), as many as may start."""
     slots = _slots(limits.expected)
     rows = sets.ask(_RUNNING)
     running = tuple(

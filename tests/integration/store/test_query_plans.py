@@ -12,8 +12,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from scheduling.engine.policy import Limits
-from scheduling.engine.store.snapshot import read_snapshot
+from scheduling.engine.policy import Head, Limits
+from scheduling.engine.store.slots import lock_concerned
+from scheduling.engine.store.snapshot import read_facts
 from scheduling.engine.store.users import has_work
 from scheduling.models import Dependency, Event, Job, User, Workflow
 from tests.integration.working import Leader, lead, new_user, submit
@@ -124,13 +125,19 @@ def test_a_walk_through_a_whole_table_would_be_seen(leader: Leader) -> None:
     assert any(whole_table(step) for step in plan_of(sql))
 
 
+def read_heads() -> tuple[Head, ...]:
+    """As a pass reads them."""
+    waiting = lock_concerned((), LIMITS.max_active_users, LIMITS.expected)
+    return read_facts(LIMITS, NOW, waiting=waiting).snapshot.heads
+
+
 def test_the_head_of_a_lane_is_its_first_unfinished_job_whatever_the_number_of_lanes() -> None:
     user = new_user()
     first = submit(user, "a1 a", "b1 b", "a2 a", "b2 b")
     paused = submit(user, "c1 c")
     type(paused).objects.filter(pk=paused.pk).update(paused=True)
     first.jobs.filter(job_id="a1").update(state="FAILED")
-    heads = read_snapshot(LIMITS, NOW).heads
+    heads = read_heads()
     assert [head.job for head in heads] == list(first.jobs.filter(job_id__in=["a2", "b1"]).order_by("id").values_list("id", flat=True))
 
 
@@ -143,5 +150,5 @@ def test_heads_are_found_behind_long_lanes_that_cannot_go_on() -> None:
     elsewhere = submit(user, *[f"g{n} g" for n in range(150)])
     elsewhere.jobs.update(queue="gpu")
     free = submit(user, "f1 f", "f2 f", "h1 h")
-    heads = read_snapshot(LIMITS, NOW).heads
+    heads = read_heads()
     assert [head.job for head in heads] == list(free.jobs.filter(job_id__in=["f1", "h1"]).order_by("id").values_list("id", flat=True))

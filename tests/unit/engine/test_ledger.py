@@ -4,40 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from scheduling.engine.entry import End
-from scheduling.engine.ledger import Dispatch, Ledger
+from scheduling.engine.ledger import Ledger
 from scheduling.engine.messages import Kind
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, config, outcome, planned, raised
-
-ONE = {"cpu": 1}
-
-
-def new_ledger(**changes: object) -> Ledger:
-    """An empty ledger of term 3."""
-    return Ledger(config(**changes), 3)
-
-
-def send(ledger: Ledger, now: float = 0.0, processes: int = 1) -> list[Dispatch]:
-    """What goes out now."""
-    return list(ledger.dispatch(now, {"cpu": processes}))
-
-
-def send_one(ledger: Ledger, now: float = 0.0) -> Dispatch:
-    """The only bundle that goes out now."""
-    (sent,) = send(ledger, now)
-    return sent
-
-
-def only_end(ledger: Ledger) -> End:
-    """The only job that has ended."""
-    (end,) = ledger.ends()
-    return end
-
-
-def tiles_of(sent: list[Dispatch]) -> list[tuple[int, ...]]:
-    """The tiles of each bundle."""
-    return [dispatch.bundle.tiles for dispatch in sent]
+from tests.unit.engine.sending import ONE, new_ledger, only_end, send, send_one, tiles_of
 
 
 def test_a_job_goes_through_plan_tiles_and_finish_and_ends_with_its_artifacts() -> None:
