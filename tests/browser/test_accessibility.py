@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import AXE, NewPage
-from tests.browser.test_journey import LONG_MS, create, overflow_px, sign_in
+from tests.browser.test_journey import LONG_MS, create, open_lasting, overflow_px, sign_in
+from tests.support.product import Product
 
 RULES = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']"
 FIND = f"""async () => (await axe.run(document, {{runOnly: {RULES}}})).violations
@@ -22,11 +23,11 @@ def findings(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("mode", ["dark", "light"])
-def test_axe_finds_nothing(new_page: NewPage, mode: str, width: int) -> None:
-    page = new_page(width, 844)
+def test_axe_finds_nothing(new_page: NewPage, product: Product, mode: str, width: int) -> None:
+    page, user = new_page(width, 844), f"axe-{mode}-{width}"
     page.goto("/ui/login")
     assert findings(page) == []
-    sign_in(page, f"axe-{mode}-{width}")
+    sign_in(page, user)
     if mode == "light":
         page.get_by_role("button", name="Switch to light").click()
     expect(page.locator("html")).to_have_attribute("data-color-mode", mode)
@@ -34,8 +35,7 @@ def test_axe_finds_nothing(new_page: NewPage, mode: str, width: int) -> None:
     create(page, "", [("b1", "INSTANSEG_WSI"), ("b 2", "INSTANSEG_WSI")])
     expect(page.locator("#branch-2")).to_be_focused()
     assert findings(page) == []
-    page.locator("#branch-2").fill("b1")
-    page.locator("#create-button").click()
+    open_lasting(page, product, user)
     expect(page.locator("#conn")).to_have_attribute("data-s", "live", timeout=LONG_MS)
     expect(page.locator("#job-j1")).to_have_attribute("data-state", "running", timeout=LONG_MS)
     assert findings(page) == []
