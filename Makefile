@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # the other.
 JOBS ?= 4
 JOBS_POSTGRES ?= 2
-PYTEST = $(VENV) -m pytest --dist loadgroup
+PYTEST = $(VENV) -m pytest
 # The tests of a database are in these folders; the unit tests touch none.
 WITH_DATABASE := tests/integration tests/engine
 # Parts of a check run side by side; what each took is written to BOOK, which .ci/run names to go on in it.

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support import environment
+from tests.support import environment, spreading
 
 # First of all, before any module reads the environment.
 DATA_DIR = environment.apply()
@@ -20,15 +21,6 @@ from tests.support.redis_server import RedisServer  # noqa: E402
 
 TESTS = Path(__file__).parent
 UNIT = TESTS / "unit"
-#: What starts whole programs and waits for them: each row runs in one process, begun before all else, when the suite is spread. The
-#: first row that fits counts.
-PROGRAMS = {
-    "browser": ("browser",),
-    "up": ("integration/test_up.py",),
-    "gpu": ("engine/test_gpu_worker.py", "engine/test_giant_slide.py"),
-    "leaders": ("engine/test_leaders.py", "engine/test_killed_product.py", "integration/test_earlier_version.py"),
-    "workers": ("engine", "integration/test_web_server.py"),
-}
 #: As in the Makefile: the folders that are run again on PostgreSQL.
 WITH_DATABASE = ("integration", "engine")
 #: Folders of this name hold tests that import torch; a single test elsewhere is marked `torch`.
@@ -60,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spreading.Spread:
+    """Tests that share what is dear run in one process."""
+    return spreading.Spread(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Processes that tests are spread over find all kernels compiled, and begin as a session does, with an environment of their own."""
     del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -86,10 +84,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what touches the database and what starts programs, and leave out what cannot run here (the header says why)."""
+    """Mark what touches the database, leave out what cannot run here (the header says why), and put first what takes long."""
+    items.sort(key=lambda item: spreading.turn_of(item.nodeid))
     for item in items:
-        if group := _programs_group(item.path):
-            item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
         if item.get_closest_marker("database") and not any(item.path.is_relative_to(TESTS / place) for place in WITH_DATABASE):
@@ -98,11 +95,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if unfit:
         config.hook.pytest_deselected(items=unfit)
         items[:] = [item for item in items if item not in set(unfit)]
-
-
-def _programs_group(path: Path) -> str | None:
-    """The row of PROGRAMS in which the test module is; None for one that starts no programs."""
-    return next((group for group, places in PROGRAMS.items() if any(path.is_relative_to(TESTS / place) for place in places)), None)
 
 
 def _can_run(item: pytest.Item) -> bool:

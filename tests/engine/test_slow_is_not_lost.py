@@ -26,10 +26,11 @@ pytestmark = pytest.mark.engine
 NewWorker = Callable[..., Worker]
 STOPPED_S = 30.0
 HOGS = 10
-#: Leaves a process some hundredths of a CPU beside ten others.
-NICE = 10
+#: Together the hogs weigh as much as one process that is not nice, so that tests beside this one go on; a starved process gets some
+#: hundredths of a CPU beside them.
+HOGS_NICE, STARVED_NICE = 10, 15
 #: A process that takes what CPU it gets, and ends by itself whatever becomes of the test.
-HOG = "import signal; signal.alarm(90)\nwhile True: pass"
+HOG = f"import os, signal; os.nice({HOGS_NICE}); signal.alarm(90)\nwhile True: pass"
 #: Tiles that compute for a tenth of a second, of the CPU's time.
 COMPUTING = """
 import time
@@ -81,9 +82,9 @@ def starve(worker: Worker) -> None:
     assert worker.process is not None
     for process in (psutil.Process(worker.process.pid), *worker.children()):
         for thread in process.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, NICE)
+            os.setpriority(os.PRIO_PROCESS, thread.id, STARVED_NICE)
     with suppress(OSError):
-        Path(f"/proc/{worker.process.pid}/autogroup").write_text(str(NICE))
+        Path(f"/proc/{worker.process.pid}/autogroup").write_text(str(STARVED_NICE))
 
 
 def most_often_computed(engine: Engine) -> int:
