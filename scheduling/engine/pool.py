@@ -42,8 +42,8 @@ class Pool(Protocol):
 class CeleryPool:
     """Celery over Redis."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, unserved_s: float = UNSERVED_S) -> None:
+        self._redis, self._unserved_s = redis, unserved_s
         #: When a worker of a queue was last seen.
         self._served_at = {"cpu": time.monotonic()}
 
@@ -74,7 +74,7 @@ class CeleryPool:
         named = {parcel for worker in workers for parcel in worker.bundles}
         now = time.monotonic()
         self._served_at |= {queue: now for worker in workers for queue in worker.queues}
-        return frozenset(named | self._queued({queue for queue, at in self._served_at.items() if now - at <= UNSERVED_S}))
+        return frozenset(named | self._queued({queue for queue, at in self._served_at.items() if now - at <= self._unserved_s}))
 
     def _queued(self, queues: set[str]) -> set[str]:
         keys = [key for queue in queues for key in queue_keys(queue)]

@@ -37,10 +37,10 @@ def create(page: Page, name: str, jobs: list[tuple[str, str]]) -> None:
     page.locator("#create-button").click()
 
 
-def open_lasting(page: Page, product: Product, user: str, name: str = "") -> None:
+def open_lasting(page: Page, product: Product, user: str, name: str = "", tiles: int = 5000) -> None:
     """The page of a new workflow that is still running when a test has looked at every state of it; a cancel acts in a second."""
     jobs = [
-        {"job_id": job_id, "branch": "b1", "job_type": "INSTANSEG_WSI", "parameters": {"tiles": 5000, "seconds_per_tile": 0.1}}
+        {"job_id": job_id, "branch": "b1", "job_type": "INSTANSEG_WSI", "parameters": {"tiles": tiles, "seconds_per_tile": 0.1}}
         for job_id in ("j1", "j2")
     ]
     page.goto(f"/ui/workflow/{product.ask('/workflow', {'name': name, 'jobs': jobs}, user)['workflow_id']}")
@@ -275,7 +275,7 @@ def test_a_lost_connection_is_shown_and_found_again(new_page: NewPage) -> None:
     expect(page.locator("#flashes")).not_to_contain_text("Connection lost")
 
 
-def test_a_missed_frame_is_made_good_by_a_snapshot(new_page: NewPage) -> None:
+def test_a_missed_frame_is_made_good_by_a_snapshot(new_page: NewPage, product: Product) -> None:
     page = new_page()
     dropped: list[str] = []
 
@@ -294,7 +294,7 @@ def test_a_missed_frame_is_made_good_by_a_snapshot(new_page: NewPage) -> None:
 
     sign_in(page, "hanna")
     page.route_web_socket(re.compile("/ws/ui"), route)
-    create(page, "With a gap", [("b1", "SEGMENT_CELLS")])
+    open_lasting(page, product, "hanna", "With a gap", tiles=40)
     expect(page.locator("#summary [data-f=status]")).to_have_text("Succeeded", timeout=LONG_MS)
-    expect(page.locator("#job-j1 [data-f=tiles]")).to_have_text("20")
+    expect(page.locator("#job-j1 [data-f=tiles]")).to_have_text("40")
     assert dropped

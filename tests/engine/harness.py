@@ -123,7 +123,7 @@ class Engine:
         redis = connect(self._url)
         lease = acquire("the tests", config.lease_s)
         assert lease is not None
-        self.lease, self.pool, self.inbox = lease, CeleryPool(redis), RecordingInbox(redis)
+        self.lease, self.pool, self.inbox = lease, CeleryPool(redis, unserved_s=2.0), RecordingInbox(redis)
         self.loop = SchedulerLoop(config=config, lease=lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()
 

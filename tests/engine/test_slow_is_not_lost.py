@@ -28,7 +28,7 @@ STOPPED_S = 30.0
 HOGS = 10
 #: Together the hogs weigh as much as one process that is not nice, so that tests beside this one go on; a starved process gets some
 #: hundredths of a CPU beside them.
-HOGS_NICE, STARVED_NICE = 10, 15
+HOGS_NICE, STARVED_NICE = 8, 11
 #: A process that takes what CPU it gets, and ends by itself whatever becomes of the test.
 HOG = f"import os, signal; os.nice({HOGS_NICE}); signal.alarm(90)\nwhile True: pass"
 #: Tiles that compute for a tenth of a second, of the CPU's time.
@@ -106,7 +106,7 @@ def test_on_a_machine_that_leaves_its_workers_next_to_nothing_every_job_succeeds
     starved = new_worker("starved", processes=2, before=COMPUTING)
     hogs()
     starve(starved)
-    workflows = [submit(user, ("a", "a"), tiles=3, seconds_per_tile=0.01) for user in (alice, bob)]
+    workflows = [submit(user, ("a", "a"), tiles=2, seconds_per_tile=0.01) for user in (alice, bob)]
     engine.finish(*workflows, within_s=150)
     assert_all_succeeded(engine, *workflows)
 

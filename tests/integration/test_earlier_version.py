@@ -143,7 +143,7 @@ def work(client: Client) -> Past:
     slide = str(client.post("/slide", json={"path": "one.tif"})["slide_id"])
     client.post(f"/slide/{slide}/annotation?name=By+hand", json=ANNOTATION)
     done = client.submit(SIMULATED, {"job_id": "mask", "branch": "b", "job_type": "TISSUE_MASK", "slide": slide})
-    client.until_succeeded(done)
+    client.until_succeeded(done, within_s=180)  # it compiles what it needs
     running = client.submit(LONG, BEHIND)
     tiles = eventually(lambda: n if (n := client.job(running, 0)["tiles_processed"]) >= ENOUGH else 0, f"{ENOUGH} tiles")
     return Past(client.read(f"/slide/{slide}"), client.read(f"/slide/{slide}/annotation"), done, client.results(done), running, tiles)

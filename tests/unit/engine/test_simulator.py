@@ -94,9 +94,15 @@ def test_a_weight_of_four_gets_four_times_as_much_while_all_have_work() -> None:
     assert alone / (lab.scenario.processes * ended) == pytest.approx(4 / 7, rel=0.05)
 
 
+def beginning_of(name: str, seed: int) -> Scenario:
+    """Its first ten submissions."""
+    scenario = make(name, seed)
+    return replace(scenario, submissions=scenario.submissions[:10])
+
+
 @pytest.mark.parametrize("name", ["paper", "failures", "many-users"])
 def test_the_same_seed_gives_the_same_figures_and_log_and_another_seed_others(name: str) -> None:
-    first, again, other = run(make(name, 5), 5), run(make(name, 5), 5), run(make(name, 6), 6)
+    first, again, other = run(beginning_of(name, 5), 5), run(beginning_of(name, 5), 5), run(beginning_of(name, 6), 6)
     assert (first[0], first[2]) == (again[0], again[2])
     assert first[0] != other[0]
 
