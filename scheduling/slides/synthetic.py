@@ -17,7 +17,7 @@ import tifffile
 
 from scheduling.slides.interface import RGB
 from scheduling.slides.planting import Nuclei, plant
-from scheduling.slides.terrain import COARSE, Terrain, textures
+from scheduling.slides.terrain import COARSE, Part, Terrain, textures
 
 cv2.setNumThreads(1)
 
@@ -28,6 +28,7 @@ SAMPLE_WIDTH, SAMPLE_HEIGHT, SAMPLE_SEED = 8000, 6000, 20
 MPP = 0.5
 _TILE = 256
 _STRIP = 512
+_PART = 256
 _GLASS = (244.0, 242.0, 245.0)
 _HEMATOXYLIN = (0.65, 0.70, 0.29)
 _EOSIN = (0.2159, 0.8012, 0.5581)
@@ -107,17 +108,31 @@ class _Painter:
     def strip(self, top: int, height: int) -> RGB:
         """uint8 (height, slide width, 3)."""
         nuclear = cv2.GaussianBlur(self._nuclei[top : top + height], (0, 0), 0.8).astype(np.float32)
+        painted = np.empty((height, self.terrain.width, 3), np.uint8)
+        # Part by part, since what is worked on then stays in the processor's cache, and most of a slide is glass.
+        for left in range(0, self.terrain.width, _PART):
+            part = Part(left, top, min(left + _PART, self.terrain.width), top + height)
+            painted[:, part.left : part.right] = self._part(part, nuclear[:, part.left : part.right])
+        return painted
+
+    def _part(self, part: Part, nuclear: Floats) -> RGB:
+        tissue = self.terrain.cut("tissue", part)
+        is_glass = not (tissue.any() or nuclear.any())
+        hematoxylin, eosin = (np.zeros(tissue.shape, np.uint8),) * 2 if is_glass else self._stained(part, nuclear, tissue)
+        return self._coloured(hematoxylin, eosin, self._textures.cut("noise", part))
+
+    def _stained(self, part: Part, nuclear: Floats, tissue: Floats) -> tuple[Bytes, Bytes]:
+        """Density levels of hematoxylin and eosin."""
         texture = self._textures
-        chromatin = texture.cut("grain", top, height, self.terrain.width)
-        stroma, cytoplasm, tissue = (self.terrain.strip(name, top, height) for name in ("stroma", "cytoplasm", "tissue"))
-        fibres = texture.fibres(self.terrain, top, height)
-        haze = texture.cut("cloud", top, height, self.terrain.width)
+        chromatin, haze = texture.cut("grain", part), texture.cut("cloud", part)
+        stroma, cytoplasm = self.terrain.cut("stroma", part), self.terrain.cut("cytoplasm", part)
+        fibres = texture.fibres(self.terrain, part)
         covered = 1 - np.minimum(nuclear * (1 / 130), 0.62)
         eosin = covered * tissue * (stroma * np.maximum(40 + 15 * fibres + 9 * haze, 1) + cytoplasm * (46 + 8 * haze + 6 * chromatin))
         hematoxylin = nuclear * (1 + 0.16 * chromatin) + covered * tissue * (
             stroma * (5 + 3 * haze) + cytoplasm * (22 + 6 * haze + 3 * chromatin)
         )
-        return self._coloured(_levels(hematoxylin), _levels(eosin), texture.cut("noise", top, height, self.terrain.width))
+        return _levels(hematoxylin), _levels(eosin)
 
     def _coloured(self, hematoxylin: Bytes, eosin: Bytes, noise: Floats) -> RGB:
         channels = []
@@ -210,4 +225,4 @@ def _shrunk(image: RGB, step: int) -> RGB:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-assert _STRIP % COARSE == 0
+assert (_STRIP % COARSE, _PART % COARSE) == (0, 0)

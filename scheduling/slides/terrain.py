@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,25 @@ Floats = npt.NDArray[np.float32]
 COARSE = 4
 _TEXTURE = 1024
 _DIRECTIONS = 4
+
+
+class Part(NamedTuple):
+    """A half-open rectangle of the slide, in pixels of full resolution."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Of a row."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """In rows."""
+        return self.bottom - self.top
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +85,16 @@ class Terrain:
         row, column = int(y) // COARSE, int(x) // COARSE
         return float(values[row, column]) if 0 <= row < values.shape[0] and 0 <= column < values.shape[1] else 0.0
 
-    def strip(self, name: str, top: int, height: int) -> Floats:
-        """float32 (height, slide width): rows of a map at full resolution; `top` divides by COARSE."""
+    def cut(self, name: str, part: Part) -> Floats:
+        """float32 (height, width): a part of a map at full resolution; its left and top divide by COARSE."""
         values = self.maps[name]
-        first, last = top // COARSE, -(-(top + height) // COARSE)
-        # A row more on each side, so that strips meet without a line.
-        above, below = min(1, first), min(1, values.shape[0] - last)
-        part = values[first - above : last + below]
-        scaled = cv2.resize(part, (values.shape[1] * COARSE, part.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(scaled[above * COARSE : above * COARSE + height, : self.width], np.float32)
+        top, left, bottom, right = part.top // COARSE, part.left // COARSE, -(-part.bottom // COARSE), -(-part.right // COARSE)
+        # A row and a column more on each side, so that parts meet without a line.
+        above, before = min(1, top), min(1, left)
+        values = values[top - above : bottom + 1, left - before : right + 1]
+        scaled = cv2.resize(values, (values.shape[1] * COARSE, values.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
+        above, before = above * COARSE, before * COARSE
+        return np.asarray(scaled[above : above + part.height, before : before + part.width], np.float32)
 
 
 class Textures:
@@ -82,25 +103,26 @@ class Textures:
     def __init__(self, tiles: dict[str, Floats]) -> None:
         self._tiles = tiles
 
-    def cut(self, name: str, top: int, height: int, width: int) -> Floats:
-        """float32 (height, width) of a texture, the same whatever the strip it is cut in."""
+    def cut(self, name: str, part: Part) -> Floats:
+        """float32 (height, width) of a texture, the same whatever the part it is cut for."""
         tile = self._tiles[name]
-        rows = tile[(np.arange(top, top + height)) % len(tile)]
-        return np.tile(rows, (1, -(-width // tile.shape[1])))[:, :width]
+        rows = tile[np.arange(part.top, part.bottom) % len(tile)]
+        before = part.left % tile.shape[1]
+        return np.tile(rows, (1, -(-(before + part.width) // tile.shape[1])))[:, before : before + part.width]
 
-    def fibres(self, terrain: Terrain, top: int, height: int) -> Floats:
+    def fibres(self, terrain: Terrain, part: Part) -> Floats:
         """Fibre texture that runs along the terrain's local direction."""
-        across, down = (terrain.strip(name, top, height) for name in ("bend_x", "bend_y"))
-        across += np.arange(terrain.width, dtype=np.float32)
-        down += np.arange(top, top + height, dtype=np.float32)[:, None]
+        across, down = (terrain.cut(name, part) for name in ("bend_x", "bend_y"))
+        across += np.arange(part.left, part.right, dtype=np.float32)
+        down += np.arange(part.top, part.bottom, dtype=np.float32)[:, None]
         # OpenCV wraps coordinates only a little outside of the texture.
         for places in (across, down):
             # The remainder, exact as _TEXTURE is a power of two; np.mod takes four times as long.
             places -= _TEXTURE * np.floor(places * np.float32(1 / _TEXTURE))
-        total = np.zeros((height, terrain.width), np.float32)
+        total = np.zeros((part.height, part.width), np.float32)
         for index in range(_DIRECTIONS):
             texture = cv2.remap(self._tiles[f"fibre{index}"], across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-            total += np.asarray(cv2.multiply(terrain.strip(f"direction{index}", top, height), texture), np.float32)
+            total += np.asarray(cv2.multiply(terrain.cut(f"direction{index}", part), texture), np.float32)
         return total
 
 
