@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-
 from scheduling.engine.store.log import operator_event, record
 from scheduling.models import SchedulerLease
-from scheduling.services.workflows import poke
+from scheduling.services.workflows import waking
 
 
 def set_draining(*, draining: bool) -> bool:
@@ -14,10 +12,9 @@ def set_draining(*, draining: bool) -> bool:
 
     Slots, places in the queue and finished tiles are kept. It holds until it is taken back, over restarts of the scheduler too.
     """
-    with transaction.atomic():
+    with waking():
         SchedulerLease.objects.get_or_create(pk=1)
         if not SchedulerLease.objects.filter(pk=1, is_draining=not draining).update(is_draining=draining):
             return False
         record([operator_event("scheduler.draining" if draining else "scheduler.resumed")])
-    poke()
     return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -91,14 +92,12 @@ def workflow_submit(*, user: User, request: WorkflowRequest, idempotency: Idempo
     jobs = _jobs_of(user, request, slides)
     owners = {slide.owner_id for slide in slides.values()}
     try:
-        workflow = _insert(user, owners, request, jobs, idempotency)
+        return _insert(user, owners, request, jobs, idempotency)
     except IntegrityError:
         # Another request with the same key was faster; its answer is this one's.
         if idempotency is None or (first := idempotent_replay(user=user, idempotency=idempotency)) is None:
             raise
         return first
-    poke()
-    return workflow
 
 
 def template_settle(template: WorkflowRequest) -> WorkflowRequest:
@@ -131,7 +130,7 @@ def _insert(
     user: User, owners: Collection[int], request: WorkflowRequest, jobs: Sequence[Job], idempotency: Idempotency | None
 ) -> Workflow:
     now = timezone.now()
-    with transaction.atomic():
+    with waking():
         # The owners of the slides as well, so that no slide is deleted between this look at it and the end of the transaction.
         locked = lock_users({user.pk, *owners})[user.pk]
         _refuse_gone(locked, request, jobs)
@@ -224,6 +223,14 @@ def workflow_delete(*, workflow: Workflow, actor: str) -> None:
         discard_tiles(settings.DATA_DIR, digest)
 
 
+@contextmanager
+def waking() -> Iterator[None]:
+    """A transaction that wakes the scheduler once it is committed, before anybody who only looks on is told."""
+    with transaction.atomic():
+        transaction.on_commit(poke, robust=True)
+        yield
+
+
 def poke() -> None:
     """Wake the scheduler; without Redis it wakes by itself within a second."""
     try:
@@ -238,14 +245,13 @@ def _inbox() -> Inbox:
 
 
 def _change(workflow: Workflow, change: Callable[[User, Workflow, list[Job]], int], refusal: str) -> None:
-    with transaction.atomic():
+    with waking():
         user = lock_users([workflow.owner_id])[workflow.owner_id]
         locked = Workflow.objects.filter(pk=workflow.pk).first()
         if locked is None:
             raise NotFound
         if not change(user, locked, list(Job.objects.filter(workflow=locked))):
             raise Conflict(f"Nothing to do: {refusal}.")
-    poke()
 
 
 def _retry(user: User, workflow: Workflow, jobs: Sequence[Job], actor: str) -> int:

@@ -15,8 +15,8 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from tests.browser.conftest import NewPage
 from tests.support.product import Product
 
-SOON_MS = 15_000
-LONG_MS = 60_000
+SOON_MS = 60_000
+LONG_MS = 180_000
 
 
 def sign_in(page: Page, user_id: str) -> None:

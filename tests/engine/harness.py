@@ -22,7 +22,7 @@ from scheduling.engine.pool import CeleryPool
 from scheduling.models import Job, User, Workflow
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import FINISHED_WORKFLOW, JobState
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 PROCESSES = 4
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ class Worker:
                 command, cwd=BASE_DIR, env={**os.environ, **self._environ}, stdout=log, stderr=log, start_new_session=True
             )
         redis = connect(self._url)
-        eventually(lambda: self._lives() and self._beats(redis), "a heartbeat of the worker", within_s=60)
+        eventually(lambda: self._lives() and self._beats(redis), "a heartbeat of the worker")
 
     def _beats(self, redis: Redis) -> bool:
         return any(heartbeat.name.startswith(f"{self._name}@") for heartbeat in presence.live(redis))
@@ -127,7 +127,7 @@ class Engine:
         self.loop = SchedulerLoop(config=config, lease=lease, inbox=self.inbox, pool=self.pool)
         self.loop.begin()
 
-    def run_until(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
+    def run_until(self, condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
         """Step the loop until the condition holds."""
 
         def step() -> bool:
@@ -136,7 +136,7 @@ class Engine:
 
         eventually(step, what, within_s=within_s)
 
-    def finish(self, *workflows: Workflow, within_s: float = 60) -> None:
+    def finish(self, *workflows: Workflow, within_s: float = PATIENCE_S) -> None:
         """Step the loop until these workflows have ended."""
         keys = [workflow.pk for workflow in workflows]
 

@@ -70,7 +70,7 @@ def test_all_workflows_finish_once_and_in_order_when_the_scheduler_and_redis_are
         kill(product, word)
 
     for number, flow in enumerate(flows):
-        eventually(lambda n=number, f=flow: read(client, n, f)["status"] not in {"ACCEPTED", "RUNNING"}, "the end", within_s=120)  # type: ignore[misc]
+        eventually(lambda n=number, f=flow: read(client, n, f)["status"] not in {"ACCEPTED", "RUNNING"}, "the end")  # type: ignore[misc]
         done = read(client, number, flow)
         first, second = done["jobs"]
         assert done["status"] == "SUCCEEDED", done

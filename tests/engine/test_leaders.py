@@ -70,14 +70,14 @@ def assert_all_ended_once_and_by_right(product: Product) -> None:
 
 def finish(product: Product) -> None:
     eventually(
-        lambda: not rows(product, "SELECT 1 FROM scheduling_job WHERE state IN ('PENDING', 'RUNNING') LIMIT 1"), "the end", within_s=120
+        lambda: not rows(product, "SELECT 1 FROM scheduling_job WHERE state IN ('PENDING', 'RUNNING') LIMIT 1"), "the end"
     )
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped in order"])
 def test_a_leader_that_ends_is_followed_by_the_standby(product: Product, standby: Standby, workflow: str, signal_: signal.Signals) -> None:
     os.kill(standby.pid, signal_)
-    eventually(lambda: leader_pid(product) not in {0, standby.pid}, "another leader", within_s=10)
+    eventually(lambda: leader_pid(product) not in {0, standby.pid}, "another leader")
     finish(product)
     assert_all_ended_once_and_by_right(product)
     resigned = [kind for _, kind, _ in log(product)].count("leader.resigned")
@@ -87,7 +87,7 @@ def test_a_leader_that_ends_is_followed_by_the_standby(product: Product, standby
 @pytest.mark.postgres
 def test_a_leader_that_was_stopped_for_long_changes_nothing_when_it_goes_on(product: Product, standby: Standby, workflow: str) -> None:
     os.kill(standby.pid, signal.SIGSTOP)
-    eventually(lambda: leader_pid(product) != standby.pid, "another leader", within_s=20)
+    eventually(lambda: leader_pid(product) != standby.pid, "another leader")
     finish(product)
     before = log(product)
     os.kill(standby.pid, signal.SIGCONT)

@@ -106,9 +106,9 @@ class Client:
         """One of the workflow's jobs."""
         return dict(self.read(f"/workflow/{workflow}")["jobs"][number])
 
-    def until_succeeded(self, workflow: str, within_s: float = 60) -> None:
+    def until_succeeded(self, workflow: str) -> None:
         """Wait for it; a workflow that has ended otherwise is an error at once."""
-        eventually(lambda: self._has_succeeded(workflow), "the end of the workflow", within_s=within_s)
+        eventually(lambda: self._has_succeeded(workflow), "the end of the workflow")
 
     def _has_succeeded(self, workflow: str) -> bool:
         shown = self.read(f"/workflow/{workflow}")
@@ -143,7 +143,7 @@ def work(client: Client) -> Past:
     slide = str(client.post("/slide", json={"path": "one.tif"})["slide_id"])
     client.post(f"/slide/{slide}/annotation?name=By+hand", json=ANNOTATION)
     done = client.submit(SIMULATED, {"job_id": "mask", "branch": "b", "job_type": "TISSUE_MASK", "slide": slide})
-    client.until_succeeded(done, within_s=180)  # it compiles what it needs
+    client.until_succeeded(done)
     running = client.submit(LONG, BEHIND)
     tiles = eventually(lambda: n if (n := client.job(running, 0)["tiles_processed"]) >= ENOUGH else 0, f"{ENOUGH} tiles")
     return Past(client.read(f"/slide/{slide}"), client.read(f"/slide/{slide}/annotation"), done, client.results(done), running, tiles)
@@ -161,7 +161,7 @@ def watch(client: Client, past: Past) -> None:
         shown = job["tiles_processed"]
         return bool(job["state"] == "SUCCEEDED")
 
-    eventually(step, "the end of the job that ran", within_s=60)
+    eventually(step, "the end of the job that ran")
     client.until_succeeded(past.running)
 
 

@@ -44,7 +44,7 @@ def test_whatever_dies_comes_back_and_a_stop_leaves_nothing(product: Callable[..
         assert os.getsid(pid) == pid, f"{word} shares a session with others, so Ctrl-C would reach it out of turn"
         os.kill(pid, signal.SIGKILL)
         eventually(lambda word=word, pid=pid: up.pid(word) not in {0, pid}, f"the return of {word}")  # type: ignore[misc]
-    eventually(lambda: up.status("/readyz") == 200, "readiness again", within_s=60)
+    eventually(lambda: up.status("/readyz") == 200, "readiness again")
     assert "scheduler | killed by SIGKILL" in up.output
     up.signal(signal.SIGTERM)
     assert up.ended() == 0
@@ -123,7 +123,7 @@ def test_without_kernels_it_is_ready_and_simulates_while_work_on_a_slide_waits_f
         simulated = up.ask("/workflow", {"jobs": [{"job_id": "a", "branch": "b", "job_type": "SEGMENT_CELLS"}]}, user="other")
         eventually(lambda: up.ask(f"/workflow/{simulated['workflow_id']}", user="other")["status"] == "SUCCEEDED", "the simulation")
         assert first_job(up, sample)["state"] != "SUCCEEDED"
-    eventually(lambda: first_job(up, sample)["state"] == "SUCCEEDED", "the work on the slide", within_s=120)
+    eventually(lambda: first_job(up, sample)["state"] == "SUCCEEDED", "the work on the slide")
     up.signal(signal.SIGTERM)
     assert up.ended() == 0
     assert up.processes() == {}

@@ -50,7 +50,7 @@ class Product:
 
     def until_ready(self) -> Product:
         """Wait for the line that says so."""
-        eventually(self._is_ready, "Ready", within_s=180)
+        eventually(self._is_ready, "Ready")
         return self
 
     def _is_ready(self) -> bool:

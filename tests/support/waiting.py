@@ -8,8 +8,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: What is waited for comes within seconds on an idle machine; a busy one is no reason to fail.
+PATIENCE_S = 180.0
 
-def eventually(condition: Callable[[], T], what: str, within_s: float = 30.0) -> T:
+
+def eventually(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
     """Ask until the condition is true and return its value; AssertionError says what never came."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):

@@ -17,6 +17,7 @@ import orjson
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Model, QuerySet
+from django.db.models.expressions import RawSQL
 from psycopg import Cursor
 
 #: What a column of a set may hold, and what PostgreSQL calls it.
@@ -137,10 +138,26 @@ def as_json(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str) else value
 
 
-def asked_once(build: Callable[..., QuerySet[Any, Any]], *arguments: Any) -> list[tuple[Any, ...]]:
-    """The rows of a query whose text is kept after its first use. `build` is a plain function, its arguments name the query."""
+#: Stand in a kept query for the set that it is asked about: its text, and how many rows that has.
+_GIVEN = (object(), object())
+
+
+def given() -> RawSQL:
+    """The keys that `asked_once` is told, for `__in` of the query that it builds."""
+    return RawSQL(f"(WITH v AS ({table(key='key')}) SELECT v.key FROM v)", _GIVEN)  # noqa: S608  (texts of ours)
+
+
+def asked_once(build: Callable[..., QuerySet[Any, Any]], *arguments: Any, about: Iterable[int] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a query whose text is kept after its first use. `build` is a plain function, its arguments name the query.
+
+    `about`: the keys that the query means by `given()`.
+    """
     kept = _text_of(build, arguments)
-    return ask(kept[0], *kept[1]) if kept else []
+    if kept is None:
+        return []
+    sql, params = kept
+    text, number = keys(about)
+    return ask(sql, *(text if param is _GIVEN[0] else number if param is _GIVEN[1] else param for param in params))
 
 
 #: Queues and limits change a few times in a leader's life.
@@ -161,8 +178,11 @@ def models(
 
     `are_locked`: until the end of the transaction. On SQLite the transaction itself is the lock.
     """
+    wanted = list(keys)
+    if not wanted:
+        return []
     sql = _models_sql(model._meta.db_table, where, kind, column, are_locked and connection.vendor == "postgresql")
-    return list(model._default_manager.raw(sql, rows([key] for key in keys)))
+    return list(model._default_manager.raw(sql, rows([key] for key in wanted)))
 
 
 @cache

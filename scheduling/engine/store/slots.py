@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from functools import cache
-from typing import Any
 
 from django.db import connection
 from django.db.models import OuterRef, QuerySet
@@ -54,8 +53,8 @@ def release_slots(lease: Lease, users: Iterable[int], queues: Collection[str], n
     Who still has work that is not paused waits again from now on.
     """
     locked = set(lock_users(users))
-    released = locked - _of_whom(locked, lambda user: runnable_of(user, queues))
-    waiting = _of_whom(released, work_of)
+    released = locked - _who_can_run(locked, queues)
+    waiting = _who_has_work(released)
     UserSlot.objects.filter(user_id__in=released).delete()
     User.objects.filter(pk__in=released - waiting).update(waiting_since=None)
     User.objects.filter(pk__in=waiting).update(waiting_since=now)
@@ -75,10 +74,26 @@ def _released(lease: Lease, user: int, unserved: list[str] | None, now: datetime
     yield user_event("user.waiting", user, reason="work without a slot", term=lease.term, since=now)
 
 
-def _of_whom(users: Collection[int], work: Callable[[Any], QuerySet[Job]]) -> set[int]:
-    """Those of these users who have any such work; one statement."""
-    having = User.objects.filter(pk__in=users).alias(some=one_of(work(OuterRef("pk")))).filter(some__isnull=False)
-    return set(having.values_list("pk", flat=True)) if users else set()
+def _who_can_run(users: Collection[int], queues: Collection[str]) -> set[int]:
+    """Those of these users of whose work any can run."""
+    return {user for (user,) in sets.asked_once(_having_runnable, frozenset(queues), about=users)} if users else set()
+
+
+def _who_has_work(users: Collection[int]) -> set[int]:
+    """Those of these users who have any work that is not paused."""
+    return {user for (user,) in sets.asked_once(_having_work, about=users)} if users else set()
+
+
+def _having_runnable(queues: frozenset[str]) -> QuerySet[User, tuple[int]]:
+    return _having(runnable_of(OuterRef("pk"), queues))
+
+
+def _having_work() -> QuerySet[User, tuple[int]]:
+    return _having(work_of(OuterRef("pk")))
+
+
+def _having(work: QuerySet[Job]) -> QuerySet[User, tuple[int]]:
+    return User.objects.filter(pk__in=sets.given()).alias(some=one_of(work)).filter(some__isnull=False).values_list("pk")
 
 
 def _unserved(users: Collection[int], queues: Collection[str]) -> dict[int, list[str]]:
@@ -102,6 +117,14 @@ def requeue_users(lease: Lease, users: Iterable[int], now: datetime) -> None:
     events.queue_changed()
 
 
+@cache
+def _admit_sql() -> str:
+    return (
+        f"WITH v AS ({sets.table(person='key', since='moment', term='key')}) "  # noqa: S608  (texts of ours)
+        "INSERT INTO scheduling_userslot (user_id, since, term) SELECT v.person, v.since, v.term FROM v WHERE true ON CONFLICT DO NOTHING"
+    )
+
+
 def admit_users(lease: Lease, users: Collection[int], queues: Collection[str], now: datetime) -> set[int]:
     """Give slots to users who wait; the users admitted.
 
@@ -109,12 +132,12 @@ def admit_users(lease: Lease, users: Collection[int], queues: Collection[str], n
     """
     locked = lock_users(users)
     waiting = [locked[key] for key in users if key in locked and locked[key].waiting_since is not None]
-    able = _of_whom({user.pk for user in waiting}, lambda user: runnable_of(user, queues))
-    busy = _of_whom({user.pk for user in waiting} - able, work_of)
+    able = _who_can_run({user.pk for user in waiting}, queues)
+    busy = _who_has_work({user.pk for user in waiting} - able)
     admitted = [user for user in waiting if user.pk in able]
     gone = [user for user in waiting if user.pk not in able | busy]
     keys = sorted(user.pk for user in admitted)
-    UserSlot.objects.bulk_create((UserSlot(user_id=key, since=now, term=lease.term) for key in keys), ignore_conflicts=True)
+    sets.change(_admit_sql(), *sets.rows((key, now, lease.term) for key in keys))
     record(_admitted(user, lease, now) for user in admitted)
     record(user_event("user.left_queue", user.pk, reason="no work that is not paused", term=lease.term) for user in gone)
     User.objects.filter(pk__in=[user.pk for user in (*admitted, *gone)]).update(waiting_since=None)
