@@ -69,9 +69,7 @@ def assert_all_ended_once_and_by_right(product: Product) -> None:
 
 
 def finish(product: Product) -> None:
-    eventually(
-        lambda: not rows(product, "SELECT 1 FROM scheduling_job WHERE state IN ('PENDING', 'RUNNING') LIMIT 1"), "the end"
-    )
+    eventually(lambda: not rows(product, "SELECT 1 FROM scheduling_job WHERE state IN ('PENDING', 'RUNNING') LIMIT 1"), "the end")
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped in order"])

@@ -131,6 +131,7 @@ def test_a_real_job_takes_none_of_the_simulations_parameters(alice: User) -> Non
     assert refusal.field == "jobs[0].parameters"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_submission_wakes_the_scheduler(alice: User) -> None:
     submit(alice)
     inbox = Inbox(connect(settings.ENV.redis_url))

@@ -7,12 +7,13 @@ from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from scheduling.engine.entry import End
 from scheduling.engine.store import sets
 from scheduling.engine.store.log import record, user_event
-from scheduling.models import Event, Job, Workflow
+from scheduling.models import Event, Job, User, Workflow
 from scheduling.states import JobState
 from tests.integration.working import Leader, lead, new_user, submit
 
@@ -44,6 +45,16 @@ def test_what_is_listened_to_is_the_same_statement() -> None:
         heard = sets.ask(asked, *sets.rows(ROWS))
     assert heard == sets.ask(asked, *sets.rows(ROWS))
     assert len(captured) == 1
+
+
+def users_named(word: str) -> QuerySet[User, tuple[int]]:
+    return User.objects.filter(username__startswith=word, pk__in=sets.given()).order_by("pk").values_list("pk")
+
+
+def test_a_kept_query_is_asked_about_another_set_each_time() -> None:
+    keys = [new_user(name).pk for name in ("ada", "ben", "abe", "ann")]
+    for about, expected in ((keys, [keys[0], keys[2], keys[3]]), (keys[1:3], [keys[2]]), ([], []), (keys[:1], keys[:1])):
+        assert [key for (key,) in sets.asked_once(users_named, "a", about=about)] == expected
 
 
 def test_a_statement_that_fails_says_so_as_djangos_do() -> None:
