@@ -1,4 +1,4 @@
-"""A pytest plugin: runs the Hypothesis properties alone, a thousand examples each, and notes the last example that found anything.
+"""A pytest plugin: runs the Hypothesis properties alone, a thousand examples each or as many as 20 s hold, and notes the last example that found anything.
 
     BUDGETS=found.json python -m pytest -p tests.support.budgets -n 0 tests/unit
 
@@ -21,7 +21,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-EXAMPLES = 1000
+EXAMPLES, SECONDS, PILOT = 1000, 20.0, 5
+#: New steps of examples after this one are counted.
+LATE = 100
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = tuple(f"{ROOT / package}{os.sep}" for package in ("scheduling", "dashboard", "workflowsite"))
 Step = tuple[str, int, int]
@@ -48,7 +50,7 @@ class Steps:
                 sys.settrace(None)
                 if new := len(self._taken) - before:
                     self.last = self.examples
-                    self.late += new if self.examples > EXAMPLES / 10 else 0
+                    self.late += new if self.examples > LATE else 0
 
         return example
 
@@ -79,13 +81,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = properties
 
 
+def _affordable(item: pytest.Function, own: hypothesis.settings) -> int:
+    """How many examples fit, by the time of a few."""
+    began = time.monotonic()
+    item.obj._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=PILOT, database=None)
+    item.runtest()
+    return max(PILOT, min(EXAMPLES, int(PILOT * SECONDS / (time.monotonic() - began))))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
     """Measure one property."""
-    test, steps, began = item.obj, Steps(), time.monotonic()
+    test = item.obj
     inner, own = test.hypothesis.inner_test, test._hypothesis_internal_use_settings
+    test.hypothesis.inner_test = Steps().follow(inner)
+    most = _affordable(item, own)
+    steps, began = Steps(), time.monotonic()
     test.hypothesis.inner_test = steps.follow(inner)
-    test._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=EXAMPLES, database=None)
+    test._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=most, database=None)
     found: dict[str, Any] = {"budget": own.max_examples}
     try:
         yield
