@@ -19,7 +19,6 @@ from tests.bench.bench_engine import seconds, submit
 from tests.bench.figures import Figure
 from tests.support.product import Product
 from tests.support.waiting import eventually
-from workflowsite.env import BASE_DIR
 
 PROCESSES = 4
 #: Jobs that may run at once: as many as there are processes, and many more.
@@ -81,7 +80,7 @@ def _jobs_a_second(client: httpx.Client, up: Product) -> float:
 
 
 def _drain(up: Product, *options: str) -> None:
-    subprocess.run([sys.executable, "manage.py", "drain", *options], cwd=BASE_DIR, env=up.environ, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "manage.py", "drain", *options], cwd=up.checkout, env=up.environ, check=True, stdout=subprocess.DEVNULL)
 
 
 def _finished(client: httpx.Client, user: str) -> list[dict[str, Any]]:

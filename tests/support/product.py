@@ -17,6 +17,9 @@ from tests.support.environment import SETTINGS
 from tests.support.waiting import eventually
 from workflowsite.env import BASE_DIR
 
+#: The code that runs: this one's, or, for `make bench`, that of another checkout to compare with.
+CHECKOUT = Path(os.environ.get("BENCH_CHECKOUT", BASE_DIR))
+
 
 def free_port() -> int:
     """A port that was free a moment ago."""
@@ -28,9 +31,9 @@ def free_port() -> int:
 class Product:
     """Start it, look at its processes, stop it. `output` is what it has said so far; `checkout` may be that of another version."""
 
-    def __init__(self, data_dir: Path, checkout: Path = BASE_DIR, **settings: str | int) -> None:
+    def __init__(self, data_dir: Path, checkout: Path = CHECKOUT, **settings: str | int) -> None:
         self.data_dir = data_dir
-        self._checkout = checkout
+        self.checkout = checkout
         self.port = int(settings.get("PORT", free_port()))
         data_dir.mkdir(exist_ok=True)
         self._log = data_dir.parent / f"{data_dir.name}.log"
@@ -45,7 +48,7 @@ class Product:
             command = [sys.executable, "manage.py", "up"]
             if with_parent:
                 command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command, "--with-parent"]
-            self.process = subprocess.Popen(command, cwd=self._checkout, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, cwd=self.checkout, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return self
 
     def until_ready(self) -> Product:
