@@ -36,8 +36,8 @@ test: venv-dev ## the whole suite on SQLite; beside it, with TEST_DATABASE_URL, 
 	@$(PARTS)
 	@[ -n "$$TEST_DATABASE_URL" ] || echo "note: TEST_DATABASE_URL is not set, so nothing ran on PostgreSQL"
 
-test-fast: venv-dev ## the unit tests alone, in seconds
-	@$(VENV) -m pytest tests/unit $(ARGS)
+test-fast: venv-dev ## the unit tests alone but for the long ones, in half a minute
+	@$(PYTEST) -n 2 -m "not long" tests/unit $(ARGS)
 
 check: venv-dev ## what CI runs: lint, types, import contracts, migrations and lock, beside them all tests
 	$(BEGIN_BOOK)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import environment, spreading
@@ -46,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("REQUIRE_NODE=1, but node is not installed")
     if os.environ.get("REQUIRE_OPENVINO") == "1" and not environment.has_openvino():
         raise pytest.UsageError("REQUIRE_OPENVINO=1, but openvino is not installed")
+    # How fast an example is, is the benches' to tell.
+    hypothesis.settings.register_profile("product", hypothesis.settings(), deadline=None)
+    hypothesis.settings.load_profile("product")
     import django
 
     django.setup()
@@ -87,6 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what touches the database, leave out what cannot run here (the header says why), and put first what takes long."""
     items.sort(key=lambda item: spreading.turn_of(item.nodeid))
     for item in items:
+        if item.nodeid.startswith(spreading.LONG):
+            item.add_marker("long")
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
         if item.get_closest_marker("database") and not any(item.path.is_relative_to(TESTS / place) for place in WITH_DATABASE):

@@ -42,6 +42,21 @@ FIRST = (
     "tests/integration/",
 )
 
+#: Unit tests that take seconds each: `make test-fast` leaves them to `make test`.
+LONG = (
+    "tests/unit/engine/test_simulator.py",
+    "tests/unit/engine/test_checker_properties.py",
+    "tests/unit/instanseg/with_torch/",
+    "tests/unit/instanseg/test_warm.py",
+    "tests/unit/jobtypes/test_limits.py",
+    "tests/unit/jobtypes/test_reuse.py",
+    "tests/unit/jobtypes/test_segment_cells.py",
+    "tests/unit/jobtypes/test_stages.py",
+    "tests/unit/jobtypes/test_whole_cells.py",
+    "tests/unit/slides/test_nuclei.py",
+    "tests/unit/slides/test_windows.py",
+)
+
 
 def turn_of(nodeid: str) -> int:
     """The earlier, the smaller."""

@@ -36,13 +36,13 @@ def renumbered(events: list[LogEvent]) -> list[LogEvent]:
 
 
 @given(moves, limits)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_log_that_the_policy_made_breaks_no_rule(happened: list[tuple[str, int]], limited: dict[str, float]) -> None:
     assert [str(violation) for violation in check(log_of(happened, limited))] == []
 
 
 @given(moves, limits, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_end_of_a_right_log_is_right_at_face_value(
     happened: list[tuple[str, int]], limited: dict[str, float], data: st.DataObject
 ) -> None:
@@ -52,7 +52,7 @@ def test_the_end_of_a_right_log_is_right_at_face_value(
 
 
 @given(moves, limits, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_loss_of_an_event_is_found(happened: list[tuple[str, int]], limited: dict[str, float], data: st.DataObject) -> None:
     events = log_of(happened, limited)
     lost = data.draw(st.sampled_from([event for event in events if event.type not in SILENT]))
@@ -65,7 +65,7 @@ def test_the_loss_of_an_event_is_found(happened: list[tuple[str, int]], limited:
 
 
 @given(moves, limits, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_an_event_that_comes_twice_is_found(happened: list[tuple[str, int]], limited: dict[str, float], data: st.DataObject) -> None:
     events = log_of(happened, limited)
     index = data.draw(st.integers(0, len(events) - 1))
@@ -75,7 +75,7 @@ def test_an_event_that_comes_twice_is_found(happened: list[tuple[str, int]], lim
 
 
 @given(moves, limits, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_two_events_of_one_job_in_the_wrong_order_are_found(
     happened: list[tuple[str, int]], limited: dict[str, float], data: st.DataObject
 ) -> None:

@@ -20,14 +20,14 @@ def serve(clock: FairClock, users: list[int], costs: list[float]) -> dict[int, f
     return got
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=60))
 def test_two_users_of_equal_weight_get_the_same_within_one_bundle(costs: list[float]) -> None:
     got = serve(FairClock(), [1, 2], costs)
     assert abs(got[1] - got[2]) <= max(costs) + 1e-9
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=60), st.sampled_from([0.5, 2.0, 3.0]))
 def test_a_users_share_follows_the_weight_within_one_bundle(costs: list[float], weight: float) -> None:
     clock = FairClock()
@@ -36,7 +36,7 @@ def test_a_users_share_follows_the_weight_within_one_bundle(costs: list[float], 
     assert abs(got[1] - got[2] / weight) <= max(costs) * max(1.0, 1 / weight) + 1e-9
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=40), st.lists(st.floats(0.01, 1.0), min_size=1, max_size=40))
 def test_a_newcomer_has_no_credit_for_the_time_before(before: list[float], after: list[float]) -> None:
     clock = FairClock()
@@ -45,7 +45,7 @@ def test_a_newcomer_has_no_credit_for_the_time_before(before: list[float], after
     assert got[2] - got[1] <= max(after) + 1e-9
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=40), st.integers(1, 20))
 def test_who_was_away_comes_back_without_credit(costs: list[float], rounds: int) -> None:
     clock = FairClock()

@@ -159,7 +159,7 @@ def test_every_tile_counts_once_and_the_job_ends_when_all_are_finished(
     assert not list(ledger.dispatch(shop.now + 100, {"cpu": processes}))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 8), st.integers(1, 4), st.lists(st.floats(0.0001, 2.0), min_size=1, max_size=5))
 def test_bundles_are_whole_batches_that_at_most_double_and_share_the_tail(
     total: int, batch: int, processes: int, times: list[float]
@@ -181,7 +181,7 @@ def test_bundles_are_whole_batches_that_at_most_double_and_share_the_tail(
     assert ledger.planned()[0].done == total
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0.05, 0.6), min_size=8, max_size=60), st.integers(1, 3), st.integers(1, 3))
 def test_two_users_share_the_workers_by_time_whatever_number_of_jobs_they_run(seconds: list[float], ones: int, twos: int) -> None:
     ledger = Ledger(config(), 1)

@@ -48,7 +48,7 @@ def test_no_decision_ever_breaks_a_limit(facts: Snapshot, bounds: Limits) -> Non
     assert [claim.user for claim in decisions.claim] == [found.user for found in started]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=200, deadline=None)
 @given(snapshots(), BOUNDS)
 def test_admission_is_first_come_first_served_and_leaves_no_slot_free(facts: Snapshot, bounds: Limits) -> None:
     decisions = decide(facts, bounds, NOW)
@@ -59,7 +59,7 @@ def test_admission_is_first_come_first_served_and_leaves_no_slot_free(facts: Sna
     assert set(decisions.release) == {found.user for found in facts.slots if not found.can_run} - at_work
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=150, deadline=None)
 @given(snapshots(), BOUNDS)
 def test_each_place_goes_to_an_able_user_with_the_fewest_running_jobs_and_to_the_oldest_head(facts: Snapshot, bounds: Limits) -> None:
     decisions = decide(facts, bounds, NOW)

@@ -50,7 +50,7 @@ def test_a_job_that_ended_and_runs_again_is_told_again() -> None:
     assert reporter.has_untold([job])
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.001, 0.3), st.integers(0, 3)), max_size=60))
 def test_rates_hold_and_the_last_progress_is_always_told(steps: list[tuple[float, int]]) -> None:
     reporter, job, now, told = ProgressReporter(config()), entry(), 0.0, []
