@@ -41,20 +41,38 @@ FIRST = (
     "tests/integration/store/",
     "tests/integration/",
 )
-
-#: Unit tests that take seconds each: `make test-fast` leaves them to `make test`.
+#: Unit tests that take seconds, most of them whole modules: `make test-fast` leaves them to `make test`.
 LONG = (
-    "tests/unit/engine/test_simulator.py",
     "tests/unit/engine/test_checker_properties.py",
-    "tests/unit/instanseg/with_torch/",
+    "tests/unit/engine/test_simulator.py",
+    "tests/unit/instanseg/test_downloading.py",
+    "tests/unit/instanseg/test_probing.py",
     "tests/unit/instanseg/test_warm.py",
+    "tests/unit/instanseg/with_torch/",
+    "tests/unit/jobtypes/test_cell_export.py",
+    "tests/unit/jobtypes/test_damage.py",
     "tests/unit/jobtypes/test_limits.py",
     "tests/unit/jobtypes/test_reuse.py",
     "tests/unit/jobtypes/test_segment_cells.py",
+    "tests/unit/jobtypes/test_shown.py",
     "tests/unit/jobtypes/test_stages.py",
+    "tests/unit/jobtypes/test_tilefiles.py",
+    "tests/unit/jobtypes/test_tissue_mask.py",
     "tests/unit/jobtypes/test_whole_cells.py",
+    "tests/unit/services/test_dependencies.py::test_a_thousand_jobs",
+    "tests/unit/slides/test_formats.py",
     "tests/unit/slides/test_nuclei.py",
+    "tests/unit/slides/test_outlines.py",
+    "tests/unit/slides/test_overlay.py",
+    "tests/unit/slides/test_overview.py",
+    "tests/unit/slides/test_regions.py",
+    "tests/unit/slides/test_registration.py",
+    "tests/unit/slides/test_seams.py",
+    "tests/unit/slides/test_splitting.py",
+    "tests/unit/slides/test_tissue.py",
+    "tests/unit/slides/test_vectortiles.py",
     "tests/unit/slides/test_windows.py",
+    "tests/unit/test_bench.py",
 )
 
 
