@@ -22,6 +22,7 @@ from scheduling.selectors.workflows import workflow_body
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_cancel, workflow_submit
 from tests.engine.harness import BASE_DIR, Engine, Worker, is_running, states
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.engine
 
@@ -192,7 +193,7 @@ def test_a_stop_ends_in_time_whatever_the_bundle_does(
     assert leaving.process is not None
     leaving.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    assert leaving.process.wait(timeout=60) == 0
+    assert leaving.process.wait(timeout=PATIENCE_S) == 0
     assert time.monotonic() - began < 60
     assert not [beat for beat in presence.live(redis) if beat.name.startswith("leaving@")]
     workflow_cancel(workflow=workflow, actor="alice")
@@ -211,7 +212,7 @@ def test_one_without_a_device_or_of_another_pool_says_so_in_one_line_and_ends(
 ) -> None:
     command = (sys.executable, "-m", "celery", "--quiet", "-A", "workflowsite.celery", "worker", *options, "--queues", "gpu")
     environ = {**os.environ, "TORCH_DEVICE": device}
-    ended = subprocess.run(command, cwd=BASE_DIR, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, cwd=BASE_DIR, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))  # Celery warns those who are root

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.product import Product
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from workflowsite import embedded_redis
 
 pytestmark = pytest.mark.engine
@@ -35,7 +35,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 @pytest.fixture
 def client(product: Product) -> Iterator[httpx.Client]:
     """A program that speaks for four users."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{product.port}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{product.port}", timeout=PATIENCE_S) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.environment import is_postgres
 from tests.support.product import Product
 from tests.support.standby import Standby, drop_database, fresh_database, leader_pid, rows
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.database]
 
@@ -43,7 +43,7 @@ def standby(product: Product) -> Iterator[Standby]:
 @pytest.fixture
 def workflow(product: Product, standby: Standby) -> str:
     """Six jobs on their way."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{product.port}", headers={"X-User-ID": "a"}, timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{product.port}", headers={"X-User-ID": "a"}, timeout=PATIENCE_S) as client:
         answer = client.post("/workflow", json={"jobs": JOBS})
         assert answer.status_code == 201, answer.text
     eventually(lambda: tiles(product) > 10, "ten tiles")

@@ -19,7 +19,7 @@ import tifffile
 from tests.support import earlier, standby
 from tests.support.product import Product
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from workflowsite.env import BASE_DIR
 
 pytestmark = [pytest.mark.engine, pytest.mark.database]
@@ -80,7 +80,7 @@ class Client:
     """A user of whichever version runs."""
 
     def __init__(self, product: Product) -> None:
-        self._wire = httpx.Client(base_url=f"http://127.0.0.1:{product.port}", headers={"X-User-ID": "alice"}, timeout=30)
+        self._wire = httpx.Client(base_url=f"http://127.0.0.1:{product.port}", headers={"X-User-ID": "alice"}, timeout=PATIENCE_S)
 
     def close(self) -> None:
         """Hang up."""
@@ -168,7 +168,7 @@ def watch(client: Client, past: Past) -> None:
 def assert_the_log_is_clean(product: Product) -> None:
     """No rule is broken by the events of both versions, and nothing is left undone."""
     command = [sys.executable, "manage.py", "verify_events", "--finished"]
-    told = subprocess.run(command, cwd=BASE_DIR, env=product.environ, capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run(command, cwd=BASE_DIR, env=product.environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
 
 

@@ -17,6 +17,7 @@ from scheduling.instanseg import downloading, installing
 from scheduling.instanseg.facts import ModelUnusable
 from scheduling.instanseg.store import ModelStore
 from tests.support.models import facts_of
+from tests.support.waiting import PATIENCE_S
 
 MODEL = b"a model, if the probe says so"
 
@@ -104,7 +105,7 @@ def test_a_second_time_it_is_said_to_be_there_and_nothing_changes(data_dir: Path
 def test_two_at_once_leave_one_model_and_both_say_so(
     data_dir: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, probes: list[bytes]
 ) -> None:
-    both_probe = threading.Barrier(2, timeout=30)
+    both_probe = threading.Barrier(2, timeout=PATIENCE_S)
     probed = installing.probing.probed
 
     def together(file: Path, data_dir: Path) -> dict[str, Any]:

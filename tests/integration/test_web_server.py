@@ -20,7 +20,7 @@ import pytest
 from scheduling.api.parsing import MAX_GEOJSON_BYTES
 from tests.support.environment import SETTINGS
 from tests.support.product import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from workflowsite.env import BASE_DIR
 from workflowsite.threads import THREADS
 from workflowsite.web import DRAIN_BYTES, MAX_ANNOTATION_BYTES, MAX_BODY_BYTES, max_body_bytes
@@ -50,7 +50,7 @@ class Server:
         self.process = subprocess.Popen(command, cwd=BASE_DIR, env=environ)
 
     def call(self, method: str = "GET", path: str = "/", body: Any = None, **headers: str) -> tuple[int, Any]:
-        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        wire = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
             wire.request(method, path, body, fields, encode_chunked="Transfer-Encoding" in fields)
@@ -75,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
     finally:
         running.process.terminate()
-        running.process.wait(timeout=20)
+        running.process.wait(timeout=PATIENCE_S)
 
 
 def pieces(size: int) -> Iterator[bytes]:
@@ -116,7 +116,7 @@ def test_a_body_beyond_its_limit_is_refused_in_json(server: Server, path: str, l
 
 
 def test_a_body_without_end_is_cut_off(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         wire.sendall(b"POST /workflow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -128,7 +128,7 @@ def test_a_body_without_end_is_cut_off(server: Server) -> None:
 
 
 def test_an_answer_waits_for_a_client_that_does_not_read(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         wire.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         assert wire.recv(10).startswith(b"HTTP/1.1")
 
@@ -146,7 +146,7 @@ def test_an_answer_waits_for_a_client_that_does_not_read(server: Server) -> None
 
 def test_a_frame_for_a_socket_that_is_closing_is_dropped_and_no_error(server: Server) -> None:
     head = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         wire.sendall(f"GET /ws HTTP/1.1\r\n{head}".encode())
         assert wire.recv(12) == b"HTTP/1.1 101"
     eventually(lambda: server.call()[1]["sockets_outlived"] == 1, "the application to go on")
@@ -154,7 +154,7 @@ def test_a_frame_for_a_socket_that_is_closing_is_dropped_and_no_error(server: Se
 
 def test_requests_that_wait_on_one_connection_are_answered_in_order(server: Server) -> None:
     request = "GET /{} HTTP/1.1\r\nHost: localhost\r\nConnection: {}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         wire.sendall("".join((request.format("first", "keep-alive"), request.format("second", "close"))).encode())
         answers = b"".join(iter(lambda: wire.recv(2**16), b"")).decode()
     first, second = (answers.index(f'"PATH_INFO": "/{name}"') for name in ("first", "second"))
@@ -162,7 +162,7 @@ def test_requests_that_wait_on_one_connection_are_answered_in_order(server: Serv
 
 
 def test_headers_given_twice_and_paths_of_any_text_reach_the_application(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         head = "GET /a%C3%A9//b?x=%C3%A9 HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nX-A: 2\r\nCookie: a=1\r\nCookie: b=2\r\nX_A: 3\r\nConnection: close\r\n\r\n"
         wire.sendall(head.encode())
         environ = json.loads(b"".join(iter(lambda: wire.recv(2**16), b"")).partition(b"\r\n\r\n")[2].split(b"\r\n")[1])["environ"]
@@ -173,7 +173,7 @@ def test_headers_given_twice_and_paths_of_any_text_reach_the_application(server:
 
 
 def test_an_application_that_raises_is_an_error_500_and_the_next_request_is_answered(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as wire:
         wire.sendall(b"GET /broken HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"".join(iter(lambda: wire.recv(2**16), b"")).startswith(b"HTTP/1.1 500 ")
     assert server.answers()
@@ -187,7 +187,9 @@ def test_no_slow_client_holds_a_thread_when_many_send_and_read_nothing_more(serv
     )
     closed_before = server.call()[1]["closed"]
     with ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30)) for _ in range(10 * len(starts))]
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)) for _ in range(10 * len(starts))
+        ]
         for wire, start in zip(slow, starts * 10, strict=True):
             wire.sendall(start)
         for wire, start in zip(slow, starts * 10, strict=True):

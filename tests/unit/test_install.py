@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tools import pip_settings
 from workflowsite.env import BASE_DIR
 
@@ -119,7 +119,7 @@ def test_a_stop_ends_the_uv_that_runs(checkout: Checkout) -> None:
     with subprocess.Popen(checkout.command, stdout=subprocess.DEVNULL) as process:
         eventually(begun.exists, "uv")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+        assert process.wait(timeout=PATIENCE_S) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)
 

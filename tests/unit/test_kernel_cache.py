@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduling import kernel_cache, kernels
+from tests.support.waiting import PATIENCE_S
 
 ROOM = Path(kernel_cache.__file__).parent
 
@@ -94,7 +95,7 @@ def test_of_two_that_compile_at_once_one_does_and_the_other_waits_for_it(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[tuple[str, ...]] = []
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
     folder = tmp_path / "kernels"
 
     def compile_once() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tools import parts
 from workflowsite.env import BASE_DIR
 
@@ -16,7 +16,7 @@ COMMAND = (sys.executable, str(BASE_DIR / "tools" / "parts.py"))
 
 
 def run(book: Path, *commands: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, str(book), *commands], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*COMMAND, str(book), *commands], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_parts_run_at_once_and_each_line_names_its_part(tmp_path: Path) -> None:
@@ -59,5 +59,5 @@ def test_a_stop_reaches_what_the_parts_have_started(tmp_path: Path) -> None:
     started = subprocess.Popen([*COMMAND, str(tmp_path / "book"), f"long=trap 'exit 7' TERM; touch {begun}; tail -f /dev/null & wait"])
     eventually(begun.exists, "the part's beginning")
     started.send_signal(signal.SIGTERM)
-    assert started.wait(timeout=20) == 1
+    assert started.wait(timeout=PATIENCE_S) == 1
     assert json.loads((tmp_path / "book").read_text())["code"] == 7

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.product import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from workflowsite import env, preflight
 from workflowsite.preflight import CannotStart
 
@@ -84,7 +84,7 @@ def test_the_lock_of_a_killed_run_is_waited_for_until_its_programs_have_gone(tmp
     waiting.stdout.readline()
     assert waiting.poll() is None
     holder.communicate()
-    assert waiting.wait(timeout=15) == 0
+    assert waiting.wait(timeout=PATIENCE_S) == 0
     waiting.stdout.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from scheduling import resting
 from scheduling.slides import memory
+from tests.support.waiting import PATIENCE_S
 
 
 def test_memory_goes_back_once_after_each_time_of_work_and_not_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +19,7 @@ def test_memory_goes_back_once_after_each_time_of_work_and_not_without_any(monke
     for _ in range(2):
         assert not given.acquire(blocking=False)
         thread.worked()
-        assert given.acquire(timeout=10)
+        assert given.acquire(timeout=PATIENCE_S)
 
 
 def test_giving_back_works_with_and_without_arrow() -> None:

@@ -22,6 +22,7 @@ from scheduling.selectors.queue import queue_body
 from scheduling.selectors.workflows import workflow_body
 from tests.integration.dashboard.conftest import Submit
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,7 +54,7 @@ class Socket(WebsocketCommunicator):
         return int(message["code"])
 
     async def _output(self) -> dict[str, Any]:
-        return dict(await self.receive_output(timeout=10))
+        return dict(await self.receive_output(timeout=PATIENCE_S))
 
     async def subscribe(self, topic: str) -> Frame:
         await self.say(t="sub", topic=topic)
@@ -69,12 +70,12 @@ async def connect() -> AsyncIterator[Callable[..., Any]]:
         named = [(b"x-user-id", user_id.encode())] if user_id else []
         socket = Socket(*named, *headers)
         sockets.append(socket)
-        assert (await socket.connect(timeout=10))[0]
+        assert (await socket.connect(timeout=PATIENCE_S))[0]
         return socket
 
     yield make
     for socket in sockets:
-        await socket.disconnect(timeout=10)
+        await socket.disconnect(timeout=PATIENCE_S)
     await channel_layers["default"].flush()
 
 
@@ -227,7 +228,7 @@ async def test_a_token_signs_in(connect: Any, amelie: User) -> None:
 async def test_a_session_counts_only_with_our_own_origin(connect: Any, page: Client) -> None:
     cookie = (b"cookie", f"sessionid={page.cookies['sessionid'].value}".encode())
     assert (await (await connect(None, cookie, OWN_ORIGIN)).subscribe("user"))["t"] == "snap"
-    assert (await Socket(cookie).connect(timeout=10))[0] is False
+    assert (await Socket(cookie).connect(timeout=PATIENCE_S))[0] is False
 
 
 @pytest.mark.parametrize(
@@ -235,18 +236,18 @@ async def test_a_session_counts_only_with_our_own_origin(connect: Any, page: Cli
     [b"http://evil.example", b"http://127.0.0.1:9000", b"http://127.0.0.1", b"null", b"file://", b"http://[", b"ftp://127.0.0.1:8000"],
 )
 async def test_a_foreign_origin_is_refused_at_the_handshake(amelie: User, origin: bytes) -> None:
-    assert (await Socket((b"x-user-id", b"amelie"), (b"origin", origin)).connect(timeout=10))[0] is False
+    assert (await Socket((b"x-user-id", b"amelie"), (b"origin", origin)).connect(timeout=PATIENCE_S))[0] is False
 
 
 async def test_a_name_that_leads_here_but_is_not_ours_is_refused(amelie: User) -> None:
     socket = Socket((b"x-user-id", b"amelie"), (b"origin", b"http://evil.example"), host=b"evil.example")
-    assert (await socket.connect(timeout=10))[0] is False
+    assert (await socket.connect(timeout=PATIENCE_S))[0] is False
 
 
 async def test_a_malformed_or_staff_user_id_is_refused(amelie: User) -> None:
     await User.objects.acreate(username="boss", is_staff=True)
     for user_id in (b"a b", b"../x", b"boss"):
-        assert (await Socket((b"x-user-id", user_id)).connect(timeout=10))[0] is False
+        assert (await Socket((b"x-user-id", user_id)).connect(timeout=PATIENCE_S))[0] is False
 
 
 @pytest.mark.parametrize(
@@ -318,12 +319,12 @@ async def test_a_user_who_signs_out_loses_the_socket(connect: Any, page: Client,
 async def test_the_server_pings_with_its_time(connect: Any, amelie: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumers, "PING_S", 0.1)
     socket = await connect("amelie")
-    ping = json.loads((await socket.receive_output(timeout=10))["text"])
+    ping = json.loads((await socket.receive_output(timeout=PATIENCE_S))["text"])
     assert (ping["t"], set(ping)) == ("ping", {"t", "now"})
 
 
 async def test_another_path_is_refused() -> None:
-    assert (await WebsocketCommunicator(websocket, "/ws/other").connect(timeout=10))[0] is False
+    assert (await WebsocketCommunicator(websocket, "/ws/other").connect(timeout=PATIENCE_S))[0] is False
 
 
 async def test_without_redis_a_subscriber_is_asked_to_come_back_and_an_old_one_goes_on(

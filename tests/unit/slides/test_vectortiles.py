@@ -29,6 +29,7 @@ from scheduling.slides.tiling import Box
 from scheduling.slides.varints import from_varints, to_varints, unzigzag, zigzag
 from scheduling.slides.vectortiles import Rings, VectorTile, decode, encode
 from tests.support.cells import core_box, made_cells, made_layout, shapes, table_of
+from tests.support.waiting import PATIENCE_S
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "vector-tiles.md"
 
@@ -158,7 +159,7 @@ def test_the_javascript_of_the_documentation_reads_the_same(tmp_path: Path, kind
     tile = tile_of(rings, nuclei if with_nuclei else None, scale=scale, rows=np.arange(len(rings)) * 3)
     (tmp_path / "tile.bin").write_bytes(encode(tile))
     (tmp_path / "read.mjs").write_text(javascript() + PRINT)
-    node = subprocess.run(["node", "read.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    node = subprocess.run(["node", "read.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     read = json.loads(node.stdout)
     outlines = [np.array(cell["outline"]).reshape(-1, 2) for cell in read["cells"]]
     assert [cell["row"] for cell in read["cells"]] == tile.rows.tolist()
@@ -214,5 +215,5 @@ def test_the_javascript_of_the_documentation_finds_the_tiles_that_the_server_dra
     }
     asked = f"const m = {json.dumps(manifest)};\nconsole.log(JSON.stringify({json.dumps(places)}.map((p) => tilesUnder(m, ...p))));\n"
     (tmp_path / "under.mjs").write_text(javascript() + asked)
-    node = subprocess.run(["node", "under.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    node = subprocess.run(["node", "under.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert json.loads(node.stdout) == [seen.touching(levels[n], c, r).tolist() for n, c, r in places]

@@ -17,6 +17,7 @@ from scheduling.guard import NO_ANSWER, STOPPED, STUCK, Guard, SoloGuard
 from scheduling.tasks import ENDED, stop_key
 from scheduling.watching.slots import Carried, Slots, _packed
 from scheduling.watching.stillness import Verdict
+from tests.support.waiting import PATIENCE_S
 from tests.unit.watching.test_slots import BUNDLE
 
 ONE = Carried.of(BUNDLE)
@@ -73,7 +74,7 @@ def test_a_bundle_that_is_charged_with_something_is_reported(
     shared, one = carried_by(child)
     watcher = Guard(slots=shared, redis=Keys())  # type: ignore[arg-type]
     watcher.end(one, verdict)
-    assert child.wait(timeout=10) != 0
+    assert child.wait(timeout=PATIENCE_S) != 0
     (outcome,) = told
     assert (outcome.bundle, outcome.job, outcome.epoch, outcome.is_lost) == (BUNDLE.id, BUNDLE.spec.id, 4, True)
     assert outcome.failure is not None
@@ -85,7 +86,7 @@ def test_a_bundle_that_is_charged_with_something_is_reported(
 def test_a_bundle_that_can_do_nothing_for_it_is_charged_with_nothing(told: list[Outcome], child: psutil.Popen, verdict: Verdict) -> None:
     shared, one = carried_by(child)
     Guard(slots=shared, redis=Keys()).end(one, verdict)  # type: ignore[arg-type]
-    assert child.wait(timeout=10) != 0
+    assert child.wait(timeout=PATIENCE_S) != 0
     assert told == []
 
 

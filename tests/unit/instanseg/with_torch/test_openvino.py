@@ -31,6 +31,7 @@ from scheduling.slides.synthetic import write_sample
 from tests.support.matching import f1_at
 from tests.support.models import facts_of, tissue
 from tests.support.standin import standin_bytes
+from tests.support.waiting import PATIENCE_S
 from tests.unit.jobtypes.driving import artifacts_of, comparable, job_context, run_job
 
 Networks = Callable[..., Network]
@@ -85,7 +86,9 @@ def test_an_answer_that_is_not_torchs_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
     """Left to itself OpenVINO sends what it is used for to its makers, and keeps a number for this machine in the home folder."""
     environ = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    told = subprocess.run([sys.executable, "-c", CONVERTED], env=environ, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    told = subprocess.run(
+        [sys.executable, "-c", CONVERTED], env=environ, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert told.stdout.splitlines() == ["True", "[]"]
     assert not (tmp_path / "intel").exists()
 

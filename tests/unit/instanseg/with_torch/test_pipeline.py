@@ -18,6 +18,7 @@ from scheduling.instanseg.pipeline import Pipeline
 from scheduling.jobtypes.instanseg_wsi import _piped
 from scheduling.jobtypes.stages import Work
 from tests.support.models import tissue
+from tests.support.waiting import PATIENCE_S
 
 NORM = Normalisation(low=(60.0, 31.5, 70.0), high=(244.0, 240.0, 245.0))
 
@@ -99,7 +100,7 @@ def test_results_come_in_the_order_of_the_tiles_however_long_each_is_read(batch:
 
 
 def test_several_threads_read_at_once() -> None:
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=PATIENCE_S)
 
     def read(tile: int) -> np.ndarray:
         if tile < 3:

@@ -24,6 +24,7 @@ from scheduling.slides.synthetic import write_sample
 from scheduling.slides.tiff import TiffReader
 from tests.support.models import facts_of
 from tests.support.standin import standin_bytes
+from tests.support.waiting import PATIENCE_S
 from tests.unit.jobtypes.driving import job_context
 
 APERIO = "Aperio Image Library v11\n1152x896 [0,0 1152x896] (256x256) JPEG/RGB Q=87|AppMag = 20|MPP = 0.5"
@@ -36,7 +37,7 @@ class Watched(SlideReader):
     def __init__(self, reader: SlideReader) -> None:
         self._reader, self.threads = reader, set[str]()
         self.width, self.height, self.levels = reader.width, reader.height, reader.levels
-        self._meeting = threading.Barrier(THREADS, timeout=20)
+        self._meeting = threading.Barrier(THREADS, timeout=PATIENCE_S)
 
     def _read(self, x: int, y: int, width: int, height: int, level: int) -> RGB:
         name = threading.current_thread().name
