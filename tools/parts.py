@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,10 @@ class Part:
             os.killpg(self._process.pid, number)
 
     def ended(self) -> dict[str, Any]:
-        """Wait for it; what the book keeps of it."""
+        """Wait for it, and end what it leaves behind, which could keep its output open for ever; what the book keeps of it."""
         code = self._process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._reader.join()
         return {"name": self.name, "began": self._began, "ended": time.time(), "code": code, "tests": self._tests}
 

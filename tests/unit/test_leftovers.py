@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from tests.support.processes import is_alive
 from workflowsite import leftovers
 from workflowsite.leftovers import MARK, Owner
 
@@ -51,17 +52,12 @@ def dead_pid() -> int:
     return process.pid
 
 
-def is_alive(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it is there still; a zombie has gone."""
-    return psutil.pid_exists(process.pid) and psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE
-
-
 def test_programs_of_a_dead_run_are_ended_stopped_ones_too_and_those_of_others_are_not(start: Start) -> None:
     left, stopped, other = start("a"), start("a"), start("b")
     stopped.send_signal(signal.SIGSTOP)
     leftovers.end(Owner(pid=dead_pid(), mark="a"))
-    assert not is_alive(left)
-    assert not is_alive(stopped)
+    assert not is_alive(left.pid)
+    assert not is_alive(stopped.pid)
     assert other.poll() is None
 
 
@@ -76,8 +72,8 @@ def test_a_run_whose_make_is_gone_is_not_at_work_and_is_ended_with_its_programs(
     owner = Owner(pid=up.pid, began=psutil.Process(up.pid).create_time(), mark="a", parent=dead_pid())
     assert not owner.is_at_work
     leftovers.end(owner)
-    assert not is_alive(up)
-    assert not is_alive(program)
+    assert not is_alive(up.pid)
+    assert not is_alive(program.pid)
 
 
 def test_a_run_is_at_work_as_long_as_it_and_its_make_live() -> None:

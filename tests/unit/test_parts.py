@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.processes import is_alive
 from tests.support.waiting import PATIENCE_S, eventually
 from tools import parts
 from workflowsite.env import BASE_DIR
@@ -61,3 +62,9 @@ def test_a_stop_reaches_what_the_parts_have_started(tmp_path: Path) -> None:
     started.send_signal(signal.SIGTERM)
     assert started.wait(timeout=PATIENCE_S) == 1
     assert json.loads((tmp_path / "book").read_text())["code"] == 7
+
+
+def test_what_a_part_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    assert run(tmp_path / "book", f"careless=tail -f /dev/null & echo $! > {left}").returncode == 0
+    eventually(lambda: not is_alive(int(left.read_text())), "the end of what was left")

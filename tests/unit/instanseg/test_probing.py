@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from scheduling.instanseg import probing
 from scheduling.instanseg.facts import ModelUnusable
 from scheduling.instanseg.probing import probed
+from tests.support.processes import is_alive
 from tests.support.waiting import eventually
 
 GB = 2**30
@@ -68,14 +68,6 @@ time.sleep(60)
     assert time.monotonic() - began < 30
     pid = int((tmp_path / "pid").read_text())
     eventually(lambda: not is_alive(pid), "the end of what it started", within_s=10)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended may wait for its parent to ask."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_it_has_so_much_memory(program: Path) -> None:
