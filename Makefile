@@ -14,12 +14,15 @@ JOBS_POSTGRES ?= 2
 PYTEST = $(VENV) -m pytest
 # The tests of a database are in these folders; the unit tests touch none.
 WITH_DATABASE := tests/integration tests/engine
+# WHOLE=1 runs on PostgreSQL also what shows workers, which have no database.
+WHOLE ?=
+ON_POSTGRES := $(if $(WHOLE),database,'database and not of_workers')
 # Parts of a check run side by side; what each took is written to BOOK, which .ci/run names to go on in it.
 BOOK := .cache/parts
 PARTS = $(VENV) tools/parts.py $(BOOK)
 BEGIN_BOOK = $(if $(filter file,$(origin BOOK)),@rm -f $(BOOK))
 TESTS = "SQLite=TEST_BACKEND=sqlite $(PYTEST) -n $(JOBS) $(ARGS)" \
-  $${TEST_DATABASE_URL:+"PostgreSQL=TEST_BACKEND=postgres $(PYTEST) -n $(JOBS_POSTGRES) -o cache_dir=.cache/pytest-postgres -m database $(WITH_DATABASE) $(ARGS)"}
+  $${TEST_DATABASE_URL:+"PostgreSQL=TEST_BACKEND=postgres $(PYTEST) -n $(JOBS_POSTGRES) -o cache_dir=.cache/pytest-postgres -m $(ON_POSTGRES) $(WITH_DATABASE) $(ARGS)"}
 # Whatever the tools below read of the settings must not touch a running installation's data.
 CHECK_ENV := DATA_DIR=$(CURDIR)/.cache/check SECRET_KEY=only-for-checks
 

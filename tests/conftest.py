@@ -93,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.nodeid.startswith(spreading.LONG):
             item.add_marker("long")
+        if item.nodeid.startswith(spreading.OF_WORKERS):
+            item.add_marker("of_workers")
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
         if item.get_closest_marker("database") and not any(item.path.is_relative_to(TESTS / place) for place in WITH_DATABASE):

@@ -74,6 +74,14 @@ LONG = (
     "tests/unit/slides/test_windows.py",
     "tests/unit/test_bench.py",
 )
+#: What they show is of workers, which have no database: without WHOLE=1 they run on SQLite alone.
+OF_WORKERS = (
+    "tests/engine/test_giant_slide.py",
+    "tests/engine/test_gpu_worker.py",
+    "tests/engine/test_real_worker.py",
+    "tests/engine/test_slow_is_not_lost.py",
+    "tests/engine/test_workers.py",
+)
 
 
 def turn_of(nodeid: str) -> int:
