@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench chaos venv venv-dev
+.PHONY: help run test test-fast check lint types imports migrations lock lock-check fix bench chaos torch venv venv-dev
 # What was compiled of the source once is kept for the many short processes of a run, whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
 # Tests run in more processes than there are cores, since those that start programs wait for them most of the time; 0 runs them one after
@@ -76,6 +76,9 @@ bench: venv-dev ## the benchmarks; BENCH=<name> runs one; figures go to var/benc
 
 chaos: venv-dev ## the fault suite: processes are killed under load, nothing may be lost (CHAOS_SEED, CHAOS_SECONDS, CHAOS_DATABASE=sqlite|postgres)
 	@$(VENV) -m tests.chaos
+
+torch: ## torch and OpenVINO, which no lock names, for the tests that run a model
+	@$(PYTHON) tools/install.py requirements.txt requirements-dev.txt --beside requirements-instanseg-dev.txt
 
 venv:
 	@$(PYTHON) tools/install.py requirements.txt

@@ -1,5 +1,8 @@
 """Make .venv and install the locked requirements named as arguments; nothing to do when that is what it holds.
 
+    python tools/install.py LOCK …                  what the locks name
+    python tools/install.py LOCK … --beside FILE    and then what FILE names and no lock does, which moves nothing that the locks name
+
 Runs on the system's Python, before anything is installed: standard library only, and syntax that an old Python can read
 far enough to say that it is too old. pip, which every environment brings, fetches uv alone; uv does the rest.
 """
@@ -135,16 +138,23 @@ def install(locks):
         remember(UV_LOCK)
     for lock in locks:
         forget(lock)
-    import pip_settings  # noqa: PLC0415
-
     # Not `uv pip sync`: torch and the developer's tools, installed beside what these locks name, are to stay.
-    command = [UV, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes"]
-    for lock in locks:
-        command += ["-r", os.path.join(ROOT, lock)]
-    options, environ = pip_settings.for_uv(pip_settings.read(PYTHON), os.environ, os.path.join(ROOT, ".cache", "uv"))
-    run(command + options, environ)
+    install_by_uv(["--require-hashes"] + files_of("-r", locks))
     for lock in locks:
         remember(lock)
+
+
+def files_of(option, names):
+    """The files of the checkout as uv takes them: each after its option."""
+    return [word for name in names for word in (option, os.path.join(ROOT, name))]
+
+
+def install_by_uv(arguments):
+    """Run `uv pip install` in the environment, from where pip would install. Raises CalledProcessError."""
+    import pip_settings  # noqa: PLC0415
+
+    options, environ = pip_settings.for_uv(pip_settings.read(PYTHON), os.environ, os.path.join(ROOT, ".cache", "uv"))
+    run([UV, "pip", "install", "--quiet", "--python", PYTHON] + arguments + options, environ)
 
 
 def explain(error):
@@ -165,9 +175,9 @@ def wait_for_turn(lock):
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def main(locks):
+def main(locks, beside=()):
     """Install what is lacking, one at a time."""
-    if all(is_installed(lock) for lock in [UV_LOCK] + locks):
+    if not beside and all(is_installed(lock) for lock in [UV_LOCK] + locks):
         return
     signal.signal(signal.SIGTERM, stop)
     try:
@@ -175,6 +185,8 @@ def main(locks):
             wait_for_turn(file)
             if not all(is_installed(lock) for lock in [UV_LOCK] + locks):
                 install(locks)
+            if beside:
+                install_by_uv(files_of("-r", beside) + files_of("-c", locks))
     except (OSError, subprocess.CalledProcessError) as error:
         fail(explain(error))
     except KeyboardInterrupt:
@@ -182,4 +194,6 @@ def main(locks):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    words = sys.argv[1:]
+    place = words.index("--beside") if "--beside" in words else len(words)
+    main(words[:place], words[place + 1 :])

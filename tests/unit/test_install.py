@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -41,9 +42,9 @@ class Checkout:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def install(self) -> subprocess.CompletedProcess[str]:
-        """What `make run` calls first."""
-        return subprocess.run(self.command, capture_output=True, text=True, check=False)
+    def install(self, *more: str) -> subprocess.CompletedProcess[str]:
+        """What `make run` calls first; with more words."""
+        return subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
 
     @property
     def command(self) -> list[str]:
@@ -71,6 +72,16 @@ def test_pip_installs_uv_and_uv_the_rest_and_a_second_start_does_nothing(checkou
     assert checkout.called() == ALL
     assert checkout.install().stdout == ""
     assert checkout.called() == []
+
+
+def test_what_no_lock_names_is_installed_beside_the_locks_which_it_may_not_move(checkout: Checkout) -> None:
+    checkout.install()
+    checkout.called()
+    checkout.program("uv", f'echo "$@" >> {checkout.calls}')
+    assert checkout.install("--beside", "extra.txt").returncode == 0
+    words = checkout.calls.read_text().splitlines()[-1].split()
+    told = {option: Path(name).name for option, name in itertools.pairwise(words) if option in ("-r", "-c")}
+    assert told == {"-r": "extra.txt", "-c": "requirements.txt"}
 
 
 def test_a_changed_lock_is_installed_by_the_uv_that_is_there(checkout: Checkout) -> None:
