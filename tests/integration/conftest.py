@@ -1,4 +1,4 @@
-"""What the integration tests share: a slide that was looked at is not looked at again."""
+"""What the integration tests share, and what they do not: a slide is looked at once, and what files take is read anew by each test."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def _looked_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slides, "describe_apart", once(slides.describe_apart))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process remembers for seconds what files take."""
+    from scheduling.selectors import disk, queue
+
+    monkeypatch.setattr(queue, "disk_use", disk.DiskUse())
 
 
 def once(describe: Callable[[Path], SlideInfo]) -> Callable[[Path], SlideInfo]:

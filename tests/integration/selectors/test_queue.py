@@ -21,12 +21,6 @@ from tests.integration.working import lead, new_slide, new_user, submit
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What files take is not remembered from another test."""
-    monkeypatch.setattr(queue, "disk_use", DiskUse())
-
-
 @pytest.fixture
 def redis() -> Redis:
     """The Redis of the settings."""
