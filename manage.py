@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from workflowsite.env import BadSetting
+from scheduling.env import BadSetting
 
 
 def main() -> int:

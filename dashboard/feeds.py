@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboard.lists import list_body
 from dashboard.live import Body, Pace, Picture, Reader
-from scheduling.events import QUEUE_GROUP, JobProgress, user_group
+from scheduling.live.updates import QUEUE_GROUP, JobProgress, user_group
 from scheduling.models import User
 from scheduling.selectors.queue import queue_body
 from scheduling.selectors.workflows import job_find, workflow_body, workflow_get

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduling.events import JobProgress
+from scheduling.live.updates import JobProgress
 from scheduling.selectors.workflows import mean_progress
 from scheduling.states import UNFINISHED
 

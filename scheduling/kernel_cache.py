@@ -32,7 +32,8 @@ WARMING = ("slides/warm.py", "instanseg/warm.py")
 #: Folders of other versions that nobody has used for so long, and nobody uses now, are removed.
 KEPT_S = 7 * 86_400.0
 _IN_USE, _COMPILING = "in-use", "compiling"
-_IMPORT = re.compile(r"^\s*from scheduling\.([\w.]+) import", re.MULTILINE)
+#: A module or package of the product, and the names that are taken from it, which may be modules themselves.
+_IMPORT = re.compile(r"^\s*from scheduling\.([\w.]+) import (?:\(([^)]*)\)|(.*))$", re.MULTILINE)
 
 
 def folder(data_dir: Path, environ: Mapping[str, str] = os.environ) -> Path:
@@ -65,8 +66,16 @@ def sources() -> tuple[Path, ...]:
         file = waiting.pop()
         if file not in found and file.is_file():
             found.add(file)
-            waiting += [_ROOM / f"{name.replace('.', '/')}.py" for name in _IMPORT.findall(file.read_text())]
+            waiting += _imported(file.read_text())
     return tuple(sorted(found))
+
+
+def _imported(code: str) -> Iterator[Path]:
+    """Files that the code may import of the product."""
+    for module, several, one in _IMPORT.findall(code):
+        place = _ROOM / module.replace(".", "/")
+        yield from (place.with_suffix(".py"), place / "__init__.py")
+        yield from (place / f"{name}.py" for name in re.findall(r"\w+", several or one))
 
 
 def processor() -> str:

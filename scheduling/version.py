@@ -13,18 +13,7 @@ from scheduling import __version__
 
 _ROOM = Path(__file__).resolve().parent
 #: What leader and workers must have in common.
-SHARED = (
-    "tasks.py",
-    "worker.py",
-    "guard.py",
-    "watching",
-    "engine/messages.py",
-    "engine/inbox.py",
-    "engine/presence.py",
-    "jobtypes",
-    "instanseg",
-    "slides",
-)
+SHARED = ("worker", "protocol", "jobtypes", "viewer", "tilestore", "instanseg", "slides")
 DIGITS = 12
 
 

@@ -65,7 +65,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spreading.Sp
 def pytest_xdist_setupnodes() -> None:
     """Processes that tests are spread over find all kernels compiled, and begin as a session does, with an environment of their own."""
     del os.environ["DJANGO_SETTINGS_MODULE"]
-    subprocess.run([sys.executable, "-m", "scheduling.kernels"], cwd=TESTS.parent, check=True)
+    subprocess.run([sys.executable, "-m", "scheduling.worker.kernels"], cwd=TESTS.parent, check=True)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduling.env import BASE_DIR
 from tests.support.environment import SETTINGS
 from tools import lock
-from workflowsite.env import BASE_DIR
 
 #: Set by the product for its own processes, not by people.
 INTERNAL = {"EMBEDDED"}
@@ -35,7 +35,7 @@ def tracked_files() -> list[Path]:
 
 def settings_read() -> set[str]:
     """The variables that env.py reads."""
-    source = (BASE_DIR / "workflowsite" / "env.py").read_text()
+    source = (BASE_DIR / "scheduling" / "env.py").read_text()
     return set(re.findall(r'(?:env\.\w+\(|_url\(env, )"([A-Z][A-Z_]+)"', source))
 
 

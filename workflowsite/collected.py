@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from workflowsite.env import BASE_DIR
+from scheduling.env import BASE_DIR
 
 #: Inside the environment: a new one collects again.
 KEPT = Path(sys.prefix) / "share" / "collected-static"

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor, transport
 
-from workflowsite.env import BASE_DIR
+from scheduling.env import BASE_DIR
 from workflowsite.output import program_log
 from workflowsite.programs import Program, StopStep
 
@@ -28,7 +28,7 @@ KILL = StopStep(signal.SIGKILL, 0)
 
 def launched(command: Sequence[str]) -> list[str]:
     """The command line that starts a program in its own session (`launch.py`)."""
-    return [sys.executable, "-m", "workflowsite.launch", str(os.getpid()), *command]
+    return [sys.executable, "-m", "scheduling.launch", str(os.getpid()), *command]
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:

@@ -8,8 +8,8 @@ import os
 import socket
 import time
 
+from scheduling.env import Environment
 from workflowsite import leftovers
-from workflowsite.env import Environment
 from workflowsite.leftovers import Owner
 from workflowsite.programs import folders
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduling import kernel_cache
-from workflowsite import embedded_redis, leftovers, prepared
-from workflowsite.env import BASE_DIR, Environment
+from scheduling import kernel_cache, prepared
+from scheduling.env import BASE_DIR, Environment
+from workflowsite import embedded_redis, leftovers
 
 
 @dataclass(frozen=True)

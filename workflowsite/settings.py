@@ -15,9 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from scheduling import __version__
+from scheduling import __version__, env
 from scheduling.states import JobState, WorkflowStatus
-from workflowsite import env
 
 django_stubs_ext.monkeypatch()
 

@@ -15,9 +15,9 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 
+from scheduling.env import Environment, without_password
 from scheduling.instanseg import devices
 from workflowsite import collected, embedded_redis, output, programs
-from workflowsite.env import Environment, without_password
 from workflowsite.monitor import Monitor
 from workflowsite.preflight import LOCK_NAME, CannotStart, check_database, check_port, make_folders, take_lock
 from workflowsite.programs import MANAGE, STOP_ORDER, Program
@@ -146,7 +146,7 @@ class Session:
         sample = self._env.data_dir / "slides" / SAMPLE
         if not self._env.demo or not self._run.is_first:
             return succeed(None)
-        return self._step("sample", sys.executable, "-m", "scheduling.slides.sample", str(sample))
+        return self._step("sample", sys.executable, "-m", "scheduling.slides.synthetic.sample", str(sample))
 
     def _prepare(self) -> Deferred[None]:
         return self._step("prepare", *MANAGE, "prepare", *(["--demo"] if self._env.demo else []))

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from workflowsite.env import BASE_DIR
+from scheduling.env import BASE_DIR
 from workflowsite.monitor import ending, kill_group, launched
 from workflowsite.preflight import CannotStart
 from workflowsite.programs import LOCK_FD

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from workflowsite import env
+from scheduling import env
 from workflowsite.embedded_redis import NoRedis
 from workflowsite.preflight import CannotStart
 

@@ -29,7 +29,7 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from workflowsite import env, prepared
+from scheduling import env, prepared
 from workflowsite.threads import Answer, Application, Lane, Lanes, environ_of
 
 logger = logging.getLogger(__name__)

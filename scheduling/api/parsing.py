@@ -20,7 +20,7 @@ from rest_framework.parsers import BaseParser
 from scheduling.api.exceptions import BodyTooLarge
 from scheduling.errors import Invalid, TooLarge
 from scheduling.services.slides import Incoming
-from scheduling.slides.drawn import MAX_DRAWN_VERTICES
+from scheduling.slides.areas.annotation import MAX_DRAWN_VERTICES
 
 MAX_BODY_BYTES = 2**20
 MAX_GEOJSON_BYTES = 16 * 2**20

@@ -17,7 +17,7 @@ from scheduling.models import NAME_PATTERN
 from scheduling.services.batches import MAX_SLIDES, BatchRequest
 from scheduling.services.folders import Folder
 from scheduling.services.workflows import JobRequest, WorkflowRequest
-from scheduling.slides.interface import PLAUSIBLE_MPP
+from scheduling.slides.reading.interface import PLAUSIBLE_MPP
 from scheduling.states import BranchScope, OnFailure, WorkflowStatus
 
 MAX_JOBS = 1000

@@ -10,10 +10,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from scheduling.engine.messages import Bundle, Kind, Outcome, Planned
 from scheduling.jobtypes.base import JobSpec
-from scheduling.jobtypes.tilefiles import from_ranges, index_digest
+from scheduling.protocol.messages import Bundle, Kind, Outcome, Planned
 from scheduling.states import JobState
+from scheduling.tilestore.tilefiles import from_ranges, index_digest
 
 TODO, SENT, DONE = 0, 1, 2
 #: A bundle, or a job, is stuck when it takes so many times longer than expected.

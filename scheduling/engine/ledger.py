@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed, End, Entry, Stage
-from scheduling.engine.messages import Bundle, Failure, Kind, Outcome
 from scheduling.engine.policy import FairClock
 from scheduling.engine.ready import Ready
+from scheduling.protocol.messages import Bundle, Failure, Kind, Outcome
 from scheduling.states import JobState
 
 _GONE = "The folder of the job's tiles or results is not there."

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from scheduling.slides.contours import Ints, Labels
-from scheduling.slides.stain import Floats
+from scheduling.slides.nuclei.contours import Ints, Labels
+from scheduling.slides.nuclei.stain import Floats
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -25,8 +25,8 @@ from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.openvino_backend import OpenvinoFields
 from scheduling.instanseg.postprocess import FastLabels
 from scheduling.instanseg.threads import granted
-from scheduling.slides.contours import Labels
-from scheduling.slides.interface import RGB
+from scheduling.slides.nuclei.contours import Labels
+from scheduling.slides.reading.interface import RGB
 
 _KEPT = 2
 _WHOLE_PX = 16

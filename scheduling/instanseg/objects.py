@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduling.slides.contours import Ints, Labels, fill_rings, first_pixels, largest_pieces
+from scheduling.slides.nuclei.contours import Ints, Labels, fill_rings, first_pixels, largest_pieces
 
 
 def whole_objects(nuclei: Labels, cells: Labels | None = None) -> tuple[Labels, Labels | None, int]:

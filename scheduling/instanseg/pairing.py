@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from scheduling.slides.contours import Ints, Labels
-from scheduling.slides.nuclei import only
+from scheduling.slides.nuclei.contours import Ints, Labels
+from scheduling.slides.nuclei.detection import only
 
 
 def resolved(nuclei: Labels, cells: Labels) -> tuple[Labels, Labels]:

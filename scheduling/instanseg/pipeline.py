@@ -21,8 +21,8 @@ import torch
 
 from scheduling.instanseg.network import Inferred, Network
 from scheduling.instanseg.normalisation import Normalisation
-from scheduling.slides.contours import Labels
-from scheduling.slides.interface import RGB
+from scheduling.slides.nuclei.contours import Labels
+from scheduling.slides.reading.interface import RGB
 
 Read = Callable[[int], RGB]
 Found = tuple[Labels, Labels | None]

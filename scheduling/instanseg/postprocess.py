@@ -18,7 +18,7 @@ import torch
 
 from scheduling.instanseg.kernels import grown, joined, painted, peaks
 from scheduling.instanseg.pairing import resolved
-from scheduling.slides.contours import Ints, Labels
+from scheduling.slides.nuclei.contours import Ints, Labels
 
 #: What the forward is asked for by name, and its default is the model's own attribute `default_<name>`.
 _SETTINGS = (

@@ -23,11 +23,11 @@ from scheduling.instanseg.facts import CELLS, NUCLEI, ModelFacts, ModelUnusable
 from scheduling.instanseg.network import Network, load_module, quiet
 from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.pairing import tied
-from scheduling.slides.calibration import histograms
-from scheduling.slides.contours import Labels, first_pixels
-from scheduling.slides.interface import RGB
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.nuclei.calibration import histograms
+from scheduling.slides.nuclei.contours import Labels, first_pixels
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
 
 WINDOW_PX = 512
 _SMALL_PX = 256

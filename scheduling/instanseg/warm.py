@@ -1,4 +1,4 @@
-"""Run every kernel of models once, in a small window: what `scheduling.kernels` compiles by, so that no first tile waits for it."""
+"""Run every kernel of models once, in a small window: what `scheduling.worker.kernels` compiles by, so that no first tile waits for it."""
 
 from __future__ import annotations
 

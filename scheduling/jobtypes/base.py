@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 from uuid import uuid4
 
-from scheduling.jobtypes.stages import Work
-from scheduling.jobtypes.tilefiles import FolderGone, TileFolder
-from scheduling.slides.places import located
+from scheduling.slides.reading.places import located
+from scheduling.tilestore.stage_times import Work
+from scheduling.tilestore.tilefiles import FolderGone, TileFolder
 
 Step = Callable[[], None]
 #: A slide of 10^10 pixels has 40,000 tiles of 512 px; the scheduler keeps a byte for each tile.

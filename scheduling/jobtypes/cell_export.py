@@ -25,13 +25,14 @@ from scheduling.jobtypes.masks import limit_of, within
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.shown import SETTLED
-from scheduling.slides import geojson, seams, tables
-from scheduling.slides.cell_table import CellTable, kind_of
-from scheduling.slides.cells import decode, encode
-from scheduling.slides.pyramid import from_png
-from scheduling.slides.seams import Competing, Rival, competing, conflicts, settled_rows
-from scheduling.slides.tiling import GUARD_PX, Box, cores_meeting
-from scheduling.slides.tissue_outlines import tissue_polygons
+from scheduling.slides.export import geojson, tables
+from scheduling.slides.nuclei import seams
+from scheduling.slides.nuclei.cell_table import CellTable, kind_of
+from scheduling.slides.nuclei.cells import decode, encode
+from scheduling.slides.nuclei.seams import Competing, Rival, competing, conflicts, settled_rows
+from scheduling.slides.reading.pyramid import from_png
+from scheduling.slides.reading.tiling import GUARD_PX, Box, cores_meeting
+from scheduling.slides.tissue.outlines import tissue_polygons
 
 ARTIFACTS = (
     "results.json",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scheduling.slides.cell_table import CellTable, kind_of
+from scheduling.slides.nuclei.cell_table import CellTable, kind_of
 
 _QUANTILES = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
 

@@ -25,15 +25,15 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segmentation import Segmentation
-from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.windows import Windows
-from scheduling.slides.calibration import histograms, sampled, stains_of
-from scheduling.slides.cells import Detected
-from scheduling.slides.contours import Labels, first_pixels
-from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.nuclei import only
-from scheduling.slides.scale import model_scale, plain
-from scheduling.slides.stain import Stains, densities
+from scheduling.slides.nuclei.calibration import histograms, sampled, stains_of
+from scheduling.slides.nuclei.cells import Detected
+from scheduling.slides.nuclei.contours import Labels, first_pixels
+from scheduling.slides.nuclei.detection import only
+from scheduling.slides.nuclei.stain import Stains, densities
+from scheduling.slides.reading.interface import RGB, SlideReader
+from scheduling.slides.reading.scale import model_scale, plain
+from scheduling.tilestore.stage_times import Work
 
 if TYPE_CHECKING:
     from scheduling.instanseg.network import Network

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from scheduling.slides.scale import Scale, from_text, plain, to_text
-from scheduling.slides.stain import Stains
-from scheduling.slides.tiling import Grid
+from scheduling.slides.nuclei.stain import Stains
+from scheduling.slides.reading.scale import Scale, from_text, plain, to_text
+from scheduling.slides.reading.tiling import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

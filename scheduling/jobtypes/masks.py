@@ -18,11 +18,11 @@ import shapely
 
 from scheduling.errors import Invalid
 from scheduling.jobtypes.base import AnnotationRef, JobContext, JobFailed
-from scheduling.slides.drawn import MAX_DRAWN_VERTICES, Area, from_geojson, on_slide, polygons_only, read_drawing
-from scheduling.slides.interface import SlideReader
-from scheduling.slides.pyramid import from_png
-from scheduling.slides.regions import Region, rasterised
-from scheduling.slides.tissue import TissueMask, TissueParameters, mask_downsample, tissue_of
+from scheduling.slides.areas.annotation import MAX_DRAWN_VERTICES, Area, from_geojson, on_slide, polygons_only, read_drawing
+from scheduling.slides.areas.regions import Region, rasterised
+from scheduling.slides.reading.interface import SlideReader
+from scheduling.slides.reading.pyramid import from_png
+from scheduling.slides.tissue.mask import TissueMask, TissueParameters, mask_downsample, tissue_of
 
 NO_TISSUE = "No tissue was found on this slide, so there is nothing to segment. Check the tissue mask's parameters."
 NONE_IN_REGION = "No tissue was found in this region, so there is nothing to segment. Check the region and the tissue mask."

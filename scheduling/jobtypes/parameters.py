@@ -8,7 +8,7 @@ import orjson
 
 import scheduling
 from scheduling.jobtypes.base import JobContext, JobFailed, JobType, SlideRef
-from scheduling.jobtypes.stages import EXPORT, PLAN, noted
+from scheduling.tilestore.stage_times import EXPORT, PLAN, noted
 
 
 def filled(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

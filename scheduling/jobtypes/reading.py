@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.parameters import slide_of
-from scheduling.slides.interface import SlideReader
-from scheduling.slides.reader import cached_reader
+from scheduling.slides.reading.interface import SlideReader
+from scheduling.slides.reading.reader import cached_reader
 
 
 def reader_of(context: JobContext) -> SlideReader:

@@ -15,15 +15,15 @@ from scheduling.jobtypes.parameters import slide_of
 from scheduling.jobtypes.segment_cells_schema import PARAMETERS
 from scheduling.jobtypes.segmentation import Segmentation, hash_of
 from scheduling.jobtypes.windows import Windows
-from scheduling.slides.calibration import calibrate
-from scheduling.slides.cell_table import CELLS
-from scheduling.slides.cells import Detected
-from scheduling.slides.expansion import expanded, reach_px, tissue_of
-from scheduling.slides.interface import SlideReader
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels, solid
-from scheduling.slides.scale import model_downsample
-from scheduling.slides.stain import OD_STEP, Stains, densities
-from scheduling.slides.tiling import GUARD_PX
+from scheduling.slides.nuclei.calibration import calibrate
+from scheduling.slides.nuclei.cell_table import CELLS
+from scheduling.slides.nuclei.cells import Detected
+from scheduling.slides.nuclei.detection import NucleusLimits, nuclei_labels, solid
+from scheduling.slides.nuclei.expansion import expanded, reach_px, tissue_of
+from scheduling.slides.nuclei.stain import OD_STEP, Stains, densities
+from scheduling.slides.reading.interface import SlideReader
+from scheduling.slides.reading.scale import model_downsample
+from scheduling.slides.reading.tiling import GUARD_PX
 
 cv2.setNumThreads(1)
 

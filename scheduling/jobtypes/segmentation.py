@@ -25,12 +25,12 @@ from scheduling.jobtypes.parameters import filled, provenance, run_of, slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.shown import ShownTiles
 from scheduling.jobtypes.windows import Windows
-from scheduling.slides.cells import Detected, cells_of_window, encode, inside_mask
-from scheduling.slides.interface import SlideReader
-from scheduling.slides.pyramid import from_png, to_png
-from scheduling.slides.regions import inside_region
-from scheduling.slides.stain import Stains
-from scheduling.slides.tiling import Grid
+from scheduling.slides.areas.regions import inside_region
+from scheduling.slides.nuclei.cells import Detected, cells_of_window, encode, inside_mask
+from scheduling.slides.nuclei.stain import Stains
+from scheduling.slides.reading.interface import SlideReader
+from scheduling.slides.reading.pyramid import from_png, to_png
+from scheduling.slides.reading.tiling import Grid
 
 pa.set_cpu_count(1)
 

@@ -21,13 +21,13 @@ import pyarrow as pa
 
 from scheduling.jobtypes.base import Step
 from scheduling.jobtypes.layout import Layout
-from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
-from scheduling.slides import density, vectortiles
-from scheduling.slides.cells import decode
-from scheduling.slides.density import Counts
-from scheduling.slides.seams import Exceptions, from_json, settled_rows
-from scheduling.slides.showing import centroids_of, classes_of, vector_tile
-from scheduling.slides.tiling import Box
+from scheduling.slides.nuclei.cells import decode
+from scheduling.slides.nuclei.seams import Exceptions, from_json, settled_rows
+from scheduling.slides.reading.tiling import Box
+from scheduling.tilestore.tilefiles import MissingTile, TileFolder
+from scheduling.viewer import density, vectortiles
+from scheduling.viewer.cell_rows import centroids_of, classes_of, vector_tile
+from scheduling.viewer.density import Counts
 
 #: The key in the head of a record.
 DENSITY = b"density"

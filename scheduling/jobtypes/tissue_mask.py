@@ -18,13 +18,13 @@ from scheduling.jobtypes.masks import WHOLE_MASK, limit_of, limited, within
 from scheduling.jobtypes.parameters import filled, provenance, run_of, slide_of
 from scheduling.jobtypes.reading import reader_of
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
-from scheduling.slides.geojson import tissue_collection
-from scheduling.slides.interface import RGB
-from scheduling.slides.overview import Blocks
-from scheduling.slides.pyramid import from_png, to_jpeg, to_png
-from scheduling.slides.tissue import TissueMask as Found
-from scheduling.slides.tissue import TissueParameters, find_tissue
-from scheduling.slides.tissue_outlines import overlay, tissue_polygons
+from scheduling.slides.export.geojson import tissue_collection
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.overview import Blocks
+from scheduling.slides.reading.pyramid import from_png, to_jpeg, to_png
+from scheduling.slides.tissue.mask import TissueMask as Found
+from scheduling.slides.tissue.mask import TissueParameters, find_tissue
+from scheduling.slides.tissue.outlines import overlay, tissue_polygons
 
 cv2.setNumThreads(1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduling.slides.tissue_parameters import METHODS, PRESETS
+from scheduling.slides.tissue.constants import METHODS, PRESETS
 
 
 def _by_preset(kind: str, description: str, unit: str = "", **limits: float) -> dict[str, dict[str, Any]]:

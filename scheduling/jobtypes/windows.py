@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduling.jobtypes.layout import Layout
-from scheduling.jobtypes.stages import Work
-from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.tiling import read_window
+from scheduling.slides.reading.interface import RGB, SlideReader
+from scheduling.slides.reading.tiling import read_window
+from scheduling.tilestore.stage_times import Work
 
 
 @dataclass(frozen=True, kw_only=True)

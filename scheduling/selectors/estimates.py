@@ -13,10 +13,10 @@ from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 
-from scheduling.engine.store import sets
-from scheduling.engine.store.users import expected_queues, in_line, unpaused_work
 from scheduling.models import Job, UserSlot
 from scheduling.states import JobState
+from scheduling.store import sets
+from scheduling.store.users import expected_queues, in_line, unpaused_work
 
 #: Moments are rounded up to the next multiple: (nearer than, step), both in seconds.
 _STEPS = ((60.0, 5), (600.0, 15), (math.inf, 60))

@@ -13,11 +13,11 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from redis import RedisError
 
-from scheduling.engine.store.users import expected_queues, in_line
 from scheduling.models import Job, UserSlot, Workflow
 from scheduling.selectors.disk import free_bytes, has_room
 from scheduling.selectors.queue import counters, scheduler_alive, workers
 from scheduling.states import JobState, WorkflowStatus
+from scheduling.store.users import expected_queues, in_line
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import orjson
 from django.db import connection, transaction
 from django.db.models import Max
 
-from scheduling.engine.checker.rows import Row
-from scheduling.engine.checker.words import TRIMMED
-from scheduling.engine.record import LogEvent
-from scheduling.engine.store.words import UNFINISHED
+from scheduling.audit.log_event import LogEvent
+from scheduling.audit.rows import Row
+from scheduling.audit.words import TRIMMED
 from scheduling.models import Event, Job
 from scheduling.states import JobState
+from scheduling.store.sql_words import UNFINISHED
 
 CHUNK = 2000
 #: So many jobs are asked for at a time.

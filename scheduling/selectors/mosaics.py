@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scheduling.jobtypes.shown import ShownTiles
-from scheduling.selectors.caches import Cache
-from scheduling.slides.density import Mosaic
+from scheduling.viewer.caches import Cache
+from scheduling.viewer.density import Mosaic
 
 
 class LiveMosaic:

@@ -24,15 +24,15 @@ from scheduling.jobtypes import registry
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.segmentation import Segmentation
 from scheduling.jobtypes.shown import ShownTiles, core_boxes
-from scheduling.jobtypes.tilefiles import CorruptTile, MissingTile, TileFolder, to_ranges
 from scheduling.models import Job
-from scheduling.selectors.caches import Cache
 from scheduling.selectors.mosaics import live_mosaic
-from scheduling.slides import overlay, vectortiles
-from scheduling.slides.interface import Level
-from scheduling.slides.overlay import OverlayLevel, overlay_levels
-from scheduling.slides.showing import shapes_of
+from scheduling.slides.reading.interface import Level
 from scheduling.states import UNFINISHED
+from scheduling.tilestore.tilefiles import CorruptTile, MissingTile, TileFolder, to_ranges
+from scheduling.viewer import overlay, vectortiles
+from scheduling.viewer.caches import Cache
+from scheduling.viewer.cell_rows import shapes_of
+from scheduling.viewer.overlay import OverlayLevel, overlay_levels
 
 Ints = npt.NDArray[np.int64]
 #: Pictures of all jobs.

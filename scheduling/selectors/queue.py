@@ -14,16 +14,16 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis import Redis, RedisError
 
-from scheduling.engine import presence
-from scheduling.engine.inbox import Inbox, connect
-from scheduling.engine.store import sets
-from scheduling.engine.store.users import expected_queues, in_line
-from scheduling.engine.store.words import RUNNING
 from scheduling.models import Job, SchedulerLease, User, UserSlot
+from scheduling.protocol import presence
+from scheduling.protocol.inbox import Inbox, connect
 from scheduling.selectors.disk import disk_use
 from scheduling.selectors.estimates import line, user_starts
 from scheduling.selectors.times import iso
 from scheduling.states import UNFINISHED, JobState
+from scheduling.store import sets
+from scheduling.store.sql_words import RUNNING
+from scheduling.store.users import expected_queues, in_line
 
 logger = logging.getLogger(__name__)
 

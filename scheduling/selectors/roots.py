@@ -12,11 +12,11 @@ from typing import Any
 
 from django.conf import settings
 
+from scheduling.env import DEFAULT_ROOT
 from scheduling.errors import Invalid, NotFound, UnreadableSlide
 from scheduling.models import Slide, User
-from scheduling.slides.filesets import SUFFIXES
-from scheduling.slides.places import SHELF, inside, is_away
-from workflowsite.env import DEFAULT_ROOT
+from scheduling.slides.reading.filesets import SUFFIXES
+from scheduling.slides.reading.places import SHELF, inside, is_away
 
 #: Names that are read of one folder before it is refused.
 MOST_ENTRIES = 100_000

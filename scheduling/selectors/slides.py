@@ -14,10 +14,10 @@ from scheduling.errors import NotFound, UnreadableSlide
 from scheduling.models import Slide, User
 from scheduling.selectors.roots import root_paths, shown_place
 from scheduling.selectors.times import iso
-from scheduling.slides.interface import SlideReader
-from scheduling.slides.places import RootAway, located
-from scheduling.slides.pyramid import TILE_PX, thumbnail_jpeg, tile_jpeg
-from scheduling.slides.reader import cached_reader
+from scheduling.slides.reading.interface import SlideReader
+from scheduling.slides.reading.places import RootAway, located
+from scheduling.slides.reading.pyramid import TILE_PX, thumbnail_jpeg, tile_jpeg
+from scheduling.slides.reading.reader import cached_reader
 
 
 def slide_query(*, user: User, search: str | None = None) -> QuerySet[Slide]:

@@ -14,13 +14,13 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from scheduling.engine.policy import Situation, waiting_reason
-from scheduling.engine.store import sets
 from scheduling.errors import NotFound
 from scheduling.models import Event, Job, Slide, User, Workflow
 from scheduling.selectors.estimates import job_end
 from scheduling.selectors.queue import estimated_starts, position_of, positions_in_queue, queues_served, scheduler_standing
 from scheduling.selectors.times import iso
 from scheduling.states import FINISHED_WORKFLOW, UNFINISHED, BranchScope, JobState
+from scheduling.store import sets
 
 _PROGRESS = Case(
     When(tiles_total__gt=0, then=Cast("tiles_processed", FloatField()) / Cast("tiles_total", FloatField())),

@@ -11,13 +11,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from scheduling.engine.store.users import lock_users
-from scheduling.engine.trash import discard
 from scheduling.errors import Conflict, NotFound
 from scheduling.models import Annotation, Event, Job, Slide
 from scheduling.services.slides import clean_name
-from scheduling.slides.drawn import MAX_DRAWN_VERTICES, on_slide, read_drawing
+from scheduling.slides.areas.annotation import MAX_DRAWN_VERTICES, on_slide, read_drawing
 from scheduling.states import UNFINISHED
+from scheduling.store.trash import discard
+from scheduling.store.users import lock_users
 
 CUT_OFF = "Part of it lies outside the slide and was cut off."
 

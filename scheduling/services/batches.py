@@ -15,12 +15,12 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
 from scheduling.errors import Invalid, KeyReused
 from scheduling.models import IdempotencyKey, Slide, User
 from scheduling.services.folders import Folder, files_in
 from scheduling.services.slides import slide_at
 from scheduling.services.workflows import Idempotency, WorkflowRequest, template_settle, workflow_submit
+from scheduling.store.leftovers import IDEMPOTENCY_KEPT
 
 MAX_SLIDES = 1000
 MAX_BATCH_JOBS = 10_000

@@ -8,7 +8,7 @@ from scheduling.models import Workflow
 from scheduling.services.slides import slide_register
 from scheduling.services.users import user_for_header
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
-from scheduling.slides.sample import ensure_sample
+from scheduling.slides.synthetic.sample import ensure_sample
 
 USER_ID = "demo"
 SLIDE_NAME = "sample-he.tif"

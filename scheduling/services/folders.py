@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from scheduling.env import DEFAULT_ROOT
 from scheduling.errors import Invalid, NotFound
 from scheduling.models import User
 from scheduling.selectors.roots import base_of, folder_of
-from scheduling.slides.filesets import SUFFIXES, dicom_series
-from workflowsite.env import DEFAULT_ROOT
+from scheduling.slides.reading.filesets import SUFFIXES, dicom_series
 
 _MOST_LOOKED_AT = 100_000
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from scheduling.errors import Invalid
 from scheduling.jobtypes import registry
 from scheduling.models import Annotation, Job, Slide
-from scheduling.slides.drawn import MAX_REGION_VERTICES, MAX_REGIONS_VERTICES, on_slide, read_area, to_geojson, vertex_count
+from scheduling.slides.areas.annotation import MAX_REGION_VERTICES, MAX_REGIONS_VERTICES, on_slide, read_area, to_geojson, vertex_count
 
 
 @dataclass(frozen=True, kw_only=True)

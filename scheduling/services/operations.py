@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scheduling.engine.store.log import operator_event, record
 from scheduling.models import SchedulerLease
 from scheduling.services.workflows import waking
+from scheduling.store.events import operator_event, record
 
 
 def set_draining(*, draining: bool) -> bool:

@@ -17,18 +17,18 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from scheduling.engine.store.users import lock_users
-from scheduling.engine.trash import discard
 from scheduling.errors import Conflict, Invalid, TooLarge, UnreadableSlide
 from scheduling.models import Event, Job, Slide, User
 from scheduling.selectors.roots import base_of, stored_place
-from scheduling.slides.archives import looks_like_zip, unpack
-from scheduling.slides.filesets import dicom_series, is_single, main_file
-from scheduling.slides.interface import PLAUSIBLE_MPP
-from scheduling.slides.places import inside, is_away
-from scheduling.slides.reader import fingerprint
-from scheduling.slides.registration import describe_apart
+from scheduling.slides.reading.archives import looks_like_zip, unpack
+from scheduling.slides.reading.filesets import dicom_series, is_single, main_file
+from scheduling.slides.reading.interface import PLAUSIBLE_MPP
+from scheduling.slides.reading.places import inside, is_away
+from scheduling.slides.reading.reader import fingerprint
+from scheduling.slides.reading.registration import describe_apart
 from scheduling.states import UNFINISHED
+from scheduling.store.trash import discard
+from scheduling.store.users import lock_users
 
 #: An upload that has not grown for so long has nobody behind it.
 ABANDONED_S = 24 * 3600.0

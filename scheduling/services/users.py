@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from scheduling.engine.store import sets
 from scheduling.errors import Invalid, PermissionRefused
 from scheduling.models import USER_ID_PATTERN, User
+from scheduling.store import sets
 
 MALFORMED = "A user id is 1 to 128 characters of A-Z a-z 0-9 . _ @ -, not . or .."
 

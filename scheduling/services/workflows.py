@@ -17,21 +17,21 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 from redis import RedisError
 
-from scheduling import events
-from scheduling.engine.inbox import Inbox, connect
-from scheduling.engine.store import web as store
-from scheduling.engine.store.housekeeping import IDEMPOTENCY_KEPT
-from scheduling.engine.store.log import record, workflow_event
-from scheduling.engine.store.specs import needed_digests
-from scheduling.engine.store.users import lock_users
-from scheduling.engine.trash import discard_results, discard_tiles
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.jobtypes import registry, simulated
 from scheduling.jobtypes.base import BadParameter
+from scheduling.live import updates
 from scheduling.models import IdempotencyKey, Job, Slide, User, Workflow
+from scheduling.protocol.inbox import Inbox, connect
 from scheduling.services.dependencies import Needing, check_dependencies
 from scheduling.services.limits import Asked, check_limits, refuse_gone_annotations, set_limits
 from scheduling.states import FINISHED_WORKFLOW, RETRYABLE, UNFINISHED
+from scheduling.store import requests as store
+from scheduling.store.events import record, workflow_event
+from scheduling.store.leftovers import IDEMPOTENCY_KEPT
+from scheduling.store.specs import needed_digests
+from scheduling.store.trash import discard_results, discard_tiles
+from scheduling.store.users import lock_users
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def workflow_delete(*, workflow: Workflow, actor: str) -> None:
         if any(job.state in UNFINISHED for job in jobs):
             raise Conflict("The workflow is unfinished; cancel it first.")
         record([workflow_event("workflow.deleted", workflow, actor=actor)])
-        events.workflow_changed(workflow.owner_id, workflow.uuid)
+        updates.workflow_changed(workflow.owner_id, workflow.uuid)
         Workflow.objects.filter(pk=workflow.pk).delete()
     for job in jobs:
         discard_results(settings.DATA_DIR, job.uuid)

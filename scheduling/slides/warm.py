@@ -1,4 +1,4 @@
-"""Run every kernel of slides once, on small windows: what `scheduling.kernels` compiles by, so that no first tile waits for it."""
+"""Run every kernel of slides once, on small windows: what `scheduling.worker.kernels` compiles by, so that no first tile waits for it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from scheduling.slides.cell_table import CELLS
-from scheduling.slides.cells import Detected, cells_of_window
-from scheduling.slides.contours import outlines
-from scheduling.slides.expansion import expanded, tissue_of
-from scheduling.slides.geojson import cell_features, result_entries
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
-from scheduling.slides.regions import Region, inside_region, rasterised
-from scheduling.slides.resampling import Taps, resampled
-from scheduling.slides.stain import Stains, densities
-from scheduling.slides.tables import write_parquet
-from scheduling.slides.tiling import Grid
+from scheduling.slides.areas.regions import Region, inside_region, rasterised
+from scheduling.slides.export.geojson import cell_features, result_entries
+from scheduling.slides.export.tables import write_parquet
+from scheduling.slides.nuclei.cell_table import CELLS
+from scheduling.slides.nuclei.cells import Detected, cells_of_window
+from scheduling.slides.nuclei.contours import outlines
+from scheduling.slides.nuclei.detection import NucleusLimits, nuclei_labels
+from scheduling.slides.nuclei.expansion import expanded, tissue_of
+from scheduling.slides.nuclei.stain import Stains, densities
+from scheduling.slides.reading.resampling import Taps, resampled
+from scheduling.slides.reading.tiling import Grid
 
 
 def warm() -> None:

@@ -16,11 +16,11 @@ import pyarrow as pa
 from scheduling.jobtypes.cell_export import Export
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.segment_cells import SegmentCells
-from scheduling.slides.cells import MEASURES, SCHEMA, encode
-from scheduling.slides.pyramid import to_png
-from scheduling.slides.stain import Stains
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.tiling import Grid
+from scheduling.slides.nuclei.cells import MEASURES, SCHEMA, encode
+from scheduling.slides.nuclei.stain import Stains
+from scheduling.slides.reading.pyramid import to_png
+from scheduling.slides.reading.tiling import Grid
+from scheduling.slides.synthetic.slide import write_sample
 from tests.bench.figures import Figure
 from tests.unit.jobtypes.driving import job_context
 

@@ -25,11 +25,11 @@ from scheduling.instanseg.store import ModelStore
 from scheduling.instanseg.warm import warm as warm_models
 from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
-from scheduling.jobtypes.running import compute, finish, survey
-from scheduling.slides.contours import outlines
-from scheduling.slides.reader import describe
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.nuclei.contours import outlines
+from scheduling.slides.reading.reader import describe
+from scheduling.slides.synthetic.slide import write_sample
 from scheduling.slides.warm import warm
+from scheduling.worker.running import compute, finish, survey
 from tests.bench.figures import Figure
 from tests.support.matching import f1_at
 from tests.support.models import facts_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.shown import ShownTiles
-from scheduling.jobtypes.tilefiles import TileFolder
+from scheduling.tilestore.tilefiles import TileFolder
 from tests.bench.figures import Figure
 from tests.support import environment
 from tests.support.cells import job_at, made_layout, made_tile

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 
+from scheduling.env import BASE_DIR
 from tests.bench.bench_engine import submit
 from tests.bench.figures import Figure
 from tests.support.product import Product
 from tests.support.waiting import eventually
-from workflowsite.env import BASE_DIR
 
 PROCESSES = 2
 CONNECTIONS = 16

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from scheduling.engine.simulator.lab import simulate
-from scheduling.engine.simulator.scenarios import make
+from scheduling.simulator.lab import simulate
+from scheduling.simulator.scenarios import make
 from tests.bench.figures import Figure
 
 

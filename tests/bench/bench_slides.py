@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from scheduling.jobtypes.running import compute, finish, survey
 from scheduling.jobtypes.segment_cells import SegmentCells
-from scheduling.slides.reader import describe
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.reader import describe
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.worker.running import compute, finish, survey
 from tests.bench.figures import Figure
 from tests.unit.jobtypes.driving import job_context
 from tests.unit.slides.samples import agreement

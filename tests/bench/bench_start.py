@@ -30,7 +30,7 @@ WITHIN_S = 600.0
 def measure() -> dict[str, Figure]:
     """Seconds from the command to `Ready`, and MB of all processes together."""
     os.environ.pop(kernel_cache.VARIABLE, None)
-    subprocess.run([sys.executable, "-m", "scheduling.kernels"], check=True)
+    subprocess.run([sys.executable, "-m", "scheduling.worker.kernels"], check=True)
     with _started() as up:  # whatever is made once for an environment
         up.until_ready()
     return {**_empty(), **_with_demo(), **_without_kernels(), **_after_a_kill()}

@@ -20,19 +20,19 @@ import orjson
 
 from scheduling.instanseg.warm import warm as warm_models
 from scheduling.jobtypes.base import JobContext, JobType
-from scheduling.jobtypes.running import compute, finish, survey
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.segmentation import Segmentation
 from scheduling.jobtypes.tissue_mask import TissueMask
-from scheduling.slides.contours import trace
-from scheduling.slides.interface import RGB
-from scheduling.slides.memory import keep_freed
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
-from scheduling.slides.reader import describe, open_slide
-from scheduling.slides.stain import Stains, densities
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.tiling import Box, read_window
+from scheduling.slides.nuclei.contours import trace
+from scheduling.slides.nuclei.detection import NucleusLimits, nuclei_labels
+from scheduling.slides.nuclei.stain import Stains, densities
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.memory import keep_freed
+from scheduling.slides.reading.reader import describe, open_slide
+from scheduling.slides.reading.tiling import Box, read_window
+from scheduling.slides.synthetic.slide import write_sample
 from scheduling.slides.warm import warm
+from scheduling.worker.running import compute, finish, survey
 from tests.bench import device
 from tests.bench.figures import Figure
 from tests.support import environment

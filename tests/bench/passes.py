@@ -118,7 +118,7 @@ def _with_many_running() -> float:
     """All that a step of the loop does between what comes in and what goes out, with a bundle of each job ready to be sent."""
     from scheduling.engine.config import EngineConfig
     from scheduling.engine.ledger import Ledger
-    from scheduling.engine.reporting import ProgressReporter
+    from scheduling.leader.reporting import ProgressReporter
     from scheduling.models import User
     from tests.integration.working import lead
 
@@ -135,7 +135,7 @@ def _with_many_running() -> float:
 
 
 def _step_ms(leader: Any, ledger: Any, reporter: Any) -> float:
-    from scheduling.engine.store.ends import save_progress
+    from scheduling.store.ends import save_progress
 
     began = time.perf_counter()
     now = time.monotonic()

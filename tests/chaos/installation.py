@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 
+from scheduling import env
+from scheduling.env import BASE_DIR
 from tests.chaos.database import ERRORS, Database
 from tests.support.product import Product
 from tests.support.waiting import eventually
-from workflowsite import embedded_redis, env, programs
-from workflowsite.env import BASE_DIR
+from workflowsite import embedded_redis, programs
 from workflowsite.monitor import kill_group, launched
 
 PROCESSES = 2
@@ -182,7 +183,7 @@ class Installation:
         """In order of their start; those that are still becoming a program are left out."""
         found = []
         for pid, line in self.product.processes().items():
-            if is_meant(line) and "workflowsite.launch" not in line:
+            if is_meant(line) and "scheduling.launch" not in line:
                 with contextlib.suppress(psutil.Error):
                     process = psutil.Process(pid)
                     found.append((process.create_time(), process))

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack
 from subprocess import TimeoutExpired
 
+from scheduling.env import BASE_DIR
 from tests.chaos import report as reporting
 from tests.chaos.cluster import Cluster
 from tests.chaos.database import ERRORS
@@ -22,7 +23,6 @@ from tests.chaos.report import Report
 from tests.chaos.settings import ChaosSettings
 from tests.chaos.verdict import judge
 from tests.chaos.watch import Watcher
-from workflowsite.env import BASE_DIR
 
 #: Everything has ended when the load is over for so long, or nothing has moved for so long.
 DRAINED_WITHIN_S, MOVES_WITHIN_S = 600.0, 60.0

@@ -13,15 +13,15 @@ import psutil
 from django.conf import settings
 from redis import Redis
 
-from scheduling.engine import presence
 from scheduling.engine.config import EngineConfig
-from scheduling.engine.inbox import Inbox, connect
-from scheduling.engine.lease import acquire
-from scheduling.engine.loop import SchedulerLoop
-from scheduling.engine.pool import CeleryPool
+from scheduling.leader.loop import SchedulerLoop
+from scheduling.leader.pool import CeleryPool
 from scheduling.models import Job, User, Workflow
+from scheduling.protocol import presence
+from scheduling.protocol.inbox import Inbox, connect
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import FINISHED_WORKFLOW, JobState
+from scheduling.store.lease import acquire
 from tests.support.waiting import PATIENCE_S, eventually
 
 PROCESSES = 4

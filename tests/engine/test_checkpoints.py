@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from scheduling.engine import trash
-from scheduling.jobtypes.tilefiles import TileFolder
 from scheduling.models import Event, Job, User
 from scheduling.states import JobState
+from scheduling.store import trash
+from scheduling.tilestore.tilefiles import TileFolder
 from tests.engine.harness import PROCESSES, Engine, Worker, submit
 
 pytestmark = pytest.mark.engine

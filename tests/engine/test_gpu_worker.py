@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scheduling.engine import presence
-from scheduling.engine.checker.checker import Checker
-from scheduling.engine.inbox import connect
+from scheduling.audit.checker import Checker
 from scheduling.models import Event, Job, User, Workflow
+from scheduling.protocol import presence
+from scheduling.protocol.inbox import connect
 from scheduling.selectors.log import log_events
 from scheduling.selectors.workflows import workflow_body
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_cancel, workflow_submit

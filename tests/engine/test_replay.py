@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from scheduling.engine.messages import Bundle, Parcel
-from scheduling.engine.pool import CeleryPool
+from scheduling.leader.pool import CeleryPool
 from scheduling.models import Event, Job, User, Workflow
+from scheduling.protocol.messages import Bundle, Parcel
 from scheduling.selectors.queue import counters
 from scheduling.services.workflows import workflow_cancel, workflow_retry
 from tests.engine.harness import Engine, Worker, is_running, states, submit

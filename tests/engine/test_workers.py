@@ -10,9 +10,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from scheduling.engine import presence
-from scheduling.engine.inbox import connect
 from scheduling.models import Job, User, Workflow
+from scheduling.protocol import presence
+from scheduling.protocol.inbox import connect
 from scheduling.selectors.queue import workers
 from tests.engine.harness import Engine, Worker, is_running, states, submit
 from tests.support.redis_server import RedisServer

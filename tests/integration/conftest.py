@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from scheduling.slides.reader import SlideInfo
+    from scheduling.slides.reading.reader import SlideInfo
 
 #: Of these nothing but the file itself is read.
 ONE_FILE = (".tif", ".tiff")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
+from scheduling.env import BASE_DIR
 from tests.support.environment import SETTINGS
-from workflowsite.env import BASE_DIR
 
 
 def manage(data_dir: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from scheduling.env import BASE_DIR
 from tests.support import earlier, standby
 from tests.support.product import Product
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import PATIENCE_S, eventually
-from workflowsite.env import BASE_DIR
 
 pytestmark = [pytest.mark.engine, pytest.mark.database]
 

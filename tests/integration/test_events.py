@@ -13,7 +13,7 @@ import pytest
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from scheduling import events
+from scheduling.live import updates
 from scheduling.services.workflows import workflow_cancel
 from tests.integration.working import lead, new_user, submit
 
@@ -46,8 +46,8 @@ class Listener:
 
     def end(self) -> list[dict[str, Any]]:
         """All that was heard."""
-        events.flush()
-        events.publish([(self._groups[0], {"type": LAST})])  # type: ignore[list-item,misc]
+        updates.flush()
+        updates.publish([(self._groups[0], {"type": LAST})])  # type: ignore[list-item,misc]
         self._thread.join()
         return list(self._heard.queue)
 
@@ -67,30 +67,30 @@ def listen() -> Iterator[Callable[..., Listener]]:
 
 
 def test_a_change_is_told_to_its_owner_alone_and_after_the_commit(listen: Callable[..., Listener]) -> None:
-    mine, theirs = listen(events.user_group(1)), listen(events.user_group(2))
+    mine, theirs = listen(updates.user_group(1)), listen(updates.user_group(2))
     with transaction.atomic():
-        events.workflow_changed(1, WORKFLOW)
-        events.flush()
+        updates.workflow_changed(1, WORKFLOW)
+        updates.flush()
         assert mine._heard.empty()
     assert mine.end() == [{"type": "live.workflows", "workflows": [str(WORKFLOW)]}]
     assert theirs.end() == []
 
 
 def test_what_is_rolled_back_is_not_told(listen: Callable[..., Listener]) -> None:
-    listener = listen(events.user_group(1), events.QUEUE_GROUP)
+    listener = listen(updates.user_group(1), updates.QUEUE_GROUP)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        events.workflow_changed(1, WORKFLOW)
-        events.queue_changed()
+        updates.workflow_changed(1, WORKFLOW)
+        updates.queue_changed()
         raise ZeroDivisionError
     assert listener.end() == []
 
 
 def test_progress_is_told_at_once_with_its_numbers(listen: Callable[..., Listener]) -> None:
-    listener = listen(events.user_group(1))
-    job = events.JobProgress(id="uuid", attempt=2, tiles_processed=3, tiles_total=20)
+    listener = listen(updates.user_group(1))
+    job = updates.JobProgress(id="uuid", attempt=2, tiles_processed=3, tiles_total=20)
     with transaction.atomic():
-        events.progress_made(1, WORKFLOW, [job])
-        events.flush()
+        updates.progress_made(1, WORKFLOW, [job])
+        updates.flush()
     assert listener.end() == [
         {
             "type": "live.progress",
@@ -102,7 +102,7 @@ def test_progress_is_told_at_once_with_its_numbers(listen: Callable[..., Listene
 
 def test_a_submission_a_start_and_a_cancel_are_told_to_owner_and_queue(listen: Callable[..., Listener]) -> None:
     alice = new_user()
-    listener = listen(events.user_group(alice.pk), events.QUEUE_GROUP)
+    listener = listen(updates.user_group(alice.pk), updates.QUEUE_GROUP)
     workflow = submit(alice, "j1", "j2 b2")
     lead().settle()
     workflow_cancel(workflow=workflow, actor="alice")
@@ -120,10 +120,10 @@ def test_flush_waits_until_everything_before_it_is_sent(monkeypatch: pytest.Monk
                 await asyncio.sleep(0)
             sent.append(message)
 
-    monkeypatch.setattr(events, "_send", slowly)
+    monkeypatch.setattr(updates, "_send", slowly)
     for n in range(30):
-        events.publish([(str(n), {"type": "live.queue"})])
-    events.flush()
+        updates.publish([(str(n), {"type": "live.queue"})])
+    updates.flush()
     assert len(sent) == 30
 
 
@@ -132,7 +132,7 @@ def test_a_layer_that_is_away_is_logged_and_nothing_is_raised(monkeypatch: pytes
         async def group_send(self, group: str, message: dict[str, Any]) -> None:
             raise ConnectionError("away")
 
-    monkeypatch.setattr(events, "get_channel_layer", Away)
-    events.progress_made(1, WORKFLOW, [])
-    events.flush()
+    monkeypatch.setattr(updates, "get_channel_layer", Away)
+    updates.progress_made(1, WORKFLOW, [])
+    updates.flush()
     assert "live messages were not sent: away" in caplog.text

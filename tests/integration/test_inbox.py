@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
-from scheduling.engine.inbox import BATCH, POKE, Inbox, connect
+from scheduling.protocol.inbox import BATCH, POKE, Inbox, connect
 from tests.support.redis_server import RedisServer
 from workflowsite import embedded_redis
 

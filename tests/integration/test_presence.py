@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from scheduling.engine import presence
-from scheduling.engine.messages import Bundle, Kind, Parcel
-from scheduling.engine.pool import CeleryPool, PoolUnavailable
-from scheduling.engine.publishing import queue_keys
 from scheduling.jobtypes.base import JobSpec
+from scheduling.leader.pool import CeleryPool, PoolUnavailable
+from scheduling.leader.publishing import queue_keys
+from scheduling.protocol import presence
+from scheduling.protocol.messages import Bundle, Kind, Parcel
 from scheduling.version import broker_prefix, code_version
 from tests.support.redis_server import RedisServer
 from workflowsite.celery import app

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from scheduling import kernel_cache, kernels
+from scheduling import kernel_cache
+from scheduling.worker import kernels
 from tests.support.product import Product
 from tests.support.waiting import eventually
 from workflowsite import embedded_redis

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from scheduling.engine.record import LogEvent
+from scheduling.audit.log_event import LogEvent
 from scheduling.models import Event, Job, Workflow
 from scheduling.selectors.log import log_events
 from scheduling.services.workflows import (
@@ -26,7 +26,7 @@ from scheduling.services.workflows import (
 )
 from scheduling.states import JobState
 from tests.integration.working import C, F, Leader, job_of, lead, new_user, submit
-from tests.unit.engine.story import Story
+from tests.unit.audit.story import Story
 
 pytestmark = pytest.mark.django_db
 
@@ -54,8 +54,8 @@ def violations(*args: str) -> list[dict[str, Any]]:
 
 def elected(holder: str = "test/1/1.0", **limits: Any) -> Leader:
     """A leader that has told of its election, as the loop does."""
-    from scheduling.engine.store.claims import take_over_jobs
-    from scheduling.engine.store.log import leader_event, record
+    from scheduling.store.claims import take_over_jobs
+    from scheduling.store.events import leader_event, record
 
     leader = lead(holder, **limits)
     with leader.lease.transaction():
@@ -67,7 +67,7 @@ def elected(holder: str = "test/1/1.0", **limits: Any) -> Leader:
 
 def whole(leader: Leader, workflow: Workflow, job_id: str = "j1") -> Any:
     """The end of a job with all its tiles."""
-    from scheduling.jobtypes.tilefiles import index_digest
+    from scheduling.tilestore.tilefiles import index_digest
 
     total = job_of(workflow, job_id).tiles_total or 0
     return leader.ending(workflow, job_id, index_sha256=index_digest([[0, total]]))

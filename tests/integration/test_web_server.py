@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from scheduling.api.parsing import MAX_GEOJSON_BYTES
+from scheduling.env import BASE_DIR
 from tests.support.environment import SETTINGS
 from tests.support.product import free_port
 from tests.support.waiting import PATIENCE_S, eventually
-from workflowsite.env import BASE_DIR
 from workflowsite.threads import THREADS
 from workflowsite.web import DRAIN_BYTES, MAX_ANNOTATION_BYTES, MAX_BODY_BYTES, max_body_bytes
 

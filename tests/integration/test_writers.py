@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from scheduling.engine.store.users import lock_users
 from scheduling.errors import Invalid
 from scheduling.models import Annotation, Event, Job, Slide, Workflow
 from scheduling.services import dependencies, limits, workflows
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
+from scheduling.store.users import lock_users
 from tests.integration.working import new_slide, new_user
 from tests.support.waiting import eventually
 from workflowsite.sqlite.base import COURTESY_S, Line

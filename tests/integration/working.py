@@ -10,12 +10,12 @@ from typing import Any
 from django.db import connection, connections
 
 from scheduling.engine.entry import Claimed, End
-from scheduling.engine.lease import Lease, acquire
 from scheduling.engine.policy import Limits
-from scheduling.engine.store.leader import Held, Pass, reconcile
 from scheduling.models import Job, Slide, User, Workflow
 from scheduling.services.workflows import JobRequest, WorkflowRequest, workflow_submit
 from scheduling.states import UNFINISHED, JobState
+from scheduling.store.lease import Lease, acquire
+from scheduling.store.reconcile import Held, Pass, reconcile
 
 S, F, C = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
 

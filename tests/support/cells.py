@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.shown import ShownTiles, core_box
-from scheduling.jobtypes.tilefiles import TileFolder
-from scheduling.slides.cells import MEASURES, SCHEMA, encode
-from scheduling.slides.contours import outlines
-from scheduling.slides.scale import Scale
-from scheduling.slides.stain import Stains
-from scheduling.slides.tiling import Grid
+from scheduling.slides.nuclei.cells import MEASURES, SCHEMA, encode
+from scheduling.slides.nuclei.contours import outlines
+from scheduling.slides.nuclei.stain import Stains
+from scheduling.slides.reading.scale import Scale
+from scheduling.slides.reading.tiling import Grid
+from scheduling.tilestore.tilefiles import TileFolder
 
 Points = npt.NDArray[np.int64]
 

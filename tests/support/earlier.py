@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from workflowsite.env import BASE_DIR
+from scheduling.env import BASE_DIR
 
 #: The last commit of the version before. Its code runs on the packages that are installed now; where that ends, a newer one is named.
 COMMIT = "6c80fb26535a20ad3b41916d8571b525aa5462cd"

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import tifffile
 
-from scheduling.slides.interface import RGB
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import MPP, write_sample
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import MPP, write_sample
 
 WIDTH, HEIGHT = 100_000, 80_000
 TILE = 512

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scheduling.engine import presence
-from scheduling.engine.messages import Outcome, Parcel
 from scheduling.jobtypes.base import WorkerSettings
-from scheduling.tasks import run
+from scheduling.protocol import presence
+from scheduling.protocol.messages import Outcome, Parcel
 from scheduling.version import code_version
+from scheduling.worker.task import run
 
 
 class InlinePool:

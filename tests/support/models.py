@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scheduling.instanseg.facts import ModelFacts
-from scheduling.slides.interface import RGB
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
 
 MADE_UP = ModelFacts(
     name="made-up",

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scheduling.env import BASE_DIR
 from tests.support.environment import SETTINGS
 from tests.support.waiting import eventually
-from workflowsite.env import BASE_DIR
 
 #: The code that runs: this one's, or, for `make bench`, that of another checkout to compare with.
 CHECKOUT = Path(os.environ.get("BENCH_CHECKOUT", BASE_DIR))

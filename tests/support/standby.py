@@ -14,9 +14,9 @@ from uuid import uuid4
 
 import psycopg
 
+from scheduling.env import BASE_DIR
 from tests.support.product import Product
 from tests.support.waiting import eventually
-from workflowsite.env import BASE_DIR
 
 
 def fresh_database() -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.synthetic.slide import write_sample
 from tests.bench import bench_types
 from tests.bench.__main__ import available, main
 from tests.bench.bench_policy import measure

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflowsite import env
-from workflowsite.env import BadSetting, read
+from scheduling import env
+from scheduling.env import BadSetting, read
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from scheduling.env import BASE_DIR
 from tests.support.waiting import PATIENCE_S, eventually
 from tools import pip_settings
-from workflowsite.env import BASE_DIR
 
 NOT_THERE = "/no/such/folder"
 

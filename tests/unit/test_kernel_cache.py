@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduling import kernel_cache, kernels
+from scheduling import kernel_cache
+from scheduling.worker import kernels
 from tests.support.waiting import PATIENCE_S
 
 ROOM = Path(kernel_cache.__file__).parent

@@ -134,5 +134,5 @@ def test_a_line_too_long_for_the_buffer_is_logged_in_pieces_and_the_stream_stays
 
 
 def test_every_program_is_started_through_the_launcher() -> None:
-    assert launched(["redis-server", "--port", "0"])[1:3] == ["-m", "workflowsite.launch"]
+    assert launched(["redis-server", "--port", "0"])[1:3] == ["-m", "scheduling.launch"]
     assert launched(["redis-server", "--port", "0"])[-3:] == ["redis-server", "--port", "0"]

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scheduling.env import BASE_DIR
 from tests.support.processes import is_alive
 from tests.support.waiting import PATIENCE_S, eventually
 from tools import parts
-from workflowsite.env import BASE_DIR
 
 COMMAND = (sys.executable, str(BASE_DIR / "tools" / "parts.py"))
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from scheduling import env
 from tests.support.product import free_port
 from tests.support.waiting import PATIENCE_S, eventually
-from workflowsite import env, preflight
+from workflowsite import preflight
 from workflowsite.preflight import CannotStart
 
 
@@ -75,7 +76,11 @@ def test_the_lock_of_a_killed_run_is_waited_for_until_its_programs_have_gone(tmp
     dead.wait()
     (tmp_path / preflight.LOCK_NAME).write_text(str(dead.pid))
     waiting = subprocess.Popen(
-        [sys.executable, "-c", "from workflowsite import env, preflight; print('waiting', flush=True); preflight.take_lock(env.read())"],
+        [
+            sys.executable,
+            "-c",
+            "from scheduling import env; from workflowsite import preflight; print('waiting', flush=True); preflight.take_lock(env.read())",
+        ],
         env={**os.environ, "DATA_DIR": str(tmp_path)},
         cwd=env.BASE_DIR,
         stdout=subprocess.PIPE,
@@ -93,7 +98,7 @@ def test_a_launched_program_leads_its_own_session_and_ends_with_its_parent(tmp_p
     says = "import os, signal; print(os.getpid(), os.getsid(0), flush=True); signal.pause()"
     starter = (
         "import subprocess, sys, os, signal;"
-        "subprocess.Popen([sys.executable, '-m', 'workflowsite.launch', str(os.getpid()), sys.executable, '-c', sys.argv[1]]);"
+        "subprocess.Popen([sys.executable, '-m', 'scheduling.launch', str(os.getpid()), sys.executable, '-c', sys.argv[1]]);"
         "signal.pause()"
     )
     parent = subprocess.Popen([sys.executable, "-c", starter, says], cwd=env.BASE_DIR, stdout=subprocess.PIPE)

@@ -16,7 +16,7 @@ from scheduling.api.views.base import JOB_ID, WORKFLOW_ID, Resource, refusals
 from scheduling.models import Job
 from scheduling.selectors import overlays
 from scheduling.selectors.workflows import job_get
-from scheduling.slides.vectortiles import MEDIA_TYPE
+from scheduling.viewer.vectortiles import MEDIA_TYPE
 
 _UNCHANGED = OpenApiResponse(description="Unchanged.")
 _PATH = {name: OpenApiParameter(name, OpenApiTypes.INT, OpenApiParameter.PATH) for name in ("index", "level", "column", "row")}

@@ -10,8 +10,8 @@ from rest_framework.response import Response
 from scheduling.api.bodies import FolderBody, SlideRootBody
 from scheduling.api.serializers import FolderSerializer
 from scheduling.api.views.base import Resource, refusals
+from scheduling.env import DEFAULT_ROOT
 from scheduling.selectors import roots as selectors
-from workflowsite.env import DEFAULT_ROOT
 
 _FOLDER = [
     OpenApiParameter("root", OpenApiTypes.STR, OpenApiParameter.PATH),

@@ -8,11 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from scheduling import prepared
 from scheduling.engine.config import EngineConfig
-from scheduling.engine.inbox import connect
-from scheduling.engine.service import SchedulerService
-from workflowsite import prepared
-from workflowsite.celery import app
+from scheduling.leader.service import SchedulerService
+from scheduling.protocol.inbox import connect
 
 
 class Command(BaseCommand):
@@ -24,7 +23,6 @@ class Command(BaseCommand):
         """Run until a signal comes; a second one kills as usual."""
         prepared.wait()
         env = settings.ENV
-        app.set_default()
         config = EngineConfig(
             data_dir=env.data_dir,
             max_workers=env.max_workers,

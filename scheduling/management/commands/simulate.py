@@ -10,10 +10,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from scheduling.engine.record import LogEvent
-from scheduling.engine.simulator.figures import Figures
-from scheduling.engine.simulator.lab import simulate
-from scheduling.engine.simulator.scenarios import SCENARIOS, make
+from scheduling.audit.log_event import LogEvent
+from scheduling.simulator.figures import Figures
+from scheduling.simulator.lab import simulate
+from scheduling.simulator.scenarios import SCENARIOS, make
 
 
 class Command(BaseCommand):

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduling.engine.checker.checker import Checker
-from scheduling.engine.checker.ending import unfinished_jobs
-from scheduling.engine.checker.rows import rows_agree
+from scheduling.audit.checker import Checker
+from scheduling.audit.ending import unfinished_jobs
+from scheduling.audit.rows import rows_agree
 from scheduling.selectors import log
 
 

@@ -14,14 +14,14 @@ import pytest
 from rest_framework.test import APIClient
 
 from scheduling.jobtypes.shown import SETTLED, ShownTiles, settled_parts
-from scheduling.jobtypes.tilefiles import TileFolder, from_ranges
 from scheduling.models import Job, Slide
 from scheduling.selectors import overlays
 from scheduling.selectors.mosaics import MOSAICS
-from scheduling.slides.overlay import token_of
-from scheduling.slides.seams import to_json
-from scheduling.slides.vectortiles import decode
+from scheduling.slides.nuclei.seams import to_json
 from scheduling.states import JobState
+from scheduling.tilestore.tilefiles import TileFolder, from_ranges
+from scheduling.viewer.overlay import token_of
+from scheduling.viewer.vectortiles import decode
 from tests.integration.api.conftest import finish
 from tests.integration.api.test_conformance import check
 from tests.support.cells import made_layout, made_tile, slide_levels

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 from redis import Redis
 from rest_framework.test import APIClient
 
-from scheduling.engine import presence
 from scheduling.models import Job, Slide
+from scheduling.protocol import presence
 from scheduling.states import JobState
 from tests.integration.api.conftest import JOBS, finish, publish
 

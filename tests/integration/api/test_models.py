@@ -11,11 +11,11 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from scheduling.engine.store.specs import spec_of
 from scheduling.instanseg.facts import ModelFacts
 from scheduling.instanseg.store import ModelStore
 from scheduling.models import Job, Slide
 from scheduling.states import JobState
+from scheduling.store.specs import spec_of
 from tests.integration.api.conftest import finish
 from tests.integration.api.test_conformance import check
 from tests.support.models import facts_of

@@ -9,7 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from scheduling.models import Job, Slide, Workflow
-from scheduling.slides.drawn import MAX_REGION_VERTICES
+from scheduling.slides.areas.annotation import MAX_REGION_VERTICES
 from tests.integration.api.conftest import JOBS
 
 CELLS, TISSUE = JOBS

@@ -13,17 +13,17 @@ from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from scheduling.engine.messages import Bundle, Kind
-from scheduling.engine.store.specs import spec_of
+from scheduling.env import SlideRoot
 from scheduling.jobtypes.base import WorkerSettings
 from scheduling.models import Job, Slide, User
+from scheduling.protocol.messages import Bundle, Kind
 from scheduling.selectors import roots as selectors
-from scheduling.tasks import run
+from scheduling.store.specs import spec_of
+from scheduling.worker.task import run
 from tests.integration.api.conftest import JOBS
 from tests.integration.api.test_conformance import check
 from tests.unit.slides.mirax import write_mirax
 from tests.unit.slides.test_filesets import dicom
-from workflowsite.env import SlideRoot
 
 TISSUE = [JOBS[1]]
 

@@ -16,7 +16,7 @@ from rest_framework.authtoken.models import Token
 
 from dashboard import consumers, feeds
 from dashboard.routing import websocket
-from scheduling import events
+from scheduling.live import updates
 from scheduling.models import Job, User, Workflow
 from scheduling.selectors.queue import queue_body
 from scheduling.selectors.workflows import workflow_body
@@ -83,7 +83,7 @@ def run(workflow: Workflow, tiles: int, **changes: Any) -> None:
     """What the scheduler would write and tell."""
     Job.objects.filter(workflow=workflow, job_id="j1").update(tiles_processed=tiles, **changes)
     Workflow.objects.filter(pk=workflow.pk).update(status="RUNNING")
-    events.workflow_changed(workflow.owner_id, workflow.uuid)
+    updates.workflow_changed(workflow.owner_id, workflow.uuid)
 
 
 def body_of(workflow: Workflow) -> dict[str, Any]:
@@ -133,7 +133,7 @@ async def test_progress_is_told_without_a_read_and_only_what_changed(connect: An
     snapshot = await socket.subscribe(f"workflow:{workflow.uuid}")
     await socket.say(t="ack", seq=1)
     job = snapshot["data"]["jobs"][0]
-    events.progress_made(amelie.pk, workflow.uuid, [{"id": job["id"], "attempt": 1, "tiles_processed": 5, "tiles_total": 20}])
+    updates.progress_made(amelie.pk, workflow.uuid, [{"id": job["id"], "attempt": 1, "tiles_processed": 5, "tiles_total": 20}])
     frame = await socket.hear()
     assert frame == {
         "t": "delta", "topic": f"workflow:{workflow.uuid}", "seq": 2, "progress": 0.125,
@@ -150,7 +150,7 @@ async def test_a_client_that_does_not_answer_gets_one_delta_for_all_that_happene
     body = applied(body, await socket.hear())
     for tiles in range(2, 12):
         await sync_to_async(run)(workflow, tiles)
-    await sync_to_async(events.flush)()
+    await sync_to_async(updates.flush)()
     assert await socket.receive_nothing(timeout=1)
     await socket.say(t="ack", seq=2)
     frame = await socket.hear()
@@ -203,7 +203,7 @@ async def test_a_deleted_workflow_closes_its_socket(connect: Any, amelie: User, 
     socket = await connect("amelie")
     await socket.subscribe(f"workflow:{workflow.uuid}")
     await sync_to_async(Workflow.objects.filter(pk=workflow.pk).delete)()
-    await sync_to_async(events.workflow_changed)(amelie.pk, workflow.uuid)
+    await sync_to_async(updates.workflow_changed)(amelie.pk, workflow.uuid)
     assert await socket.closed() == consumers.NOT_FOUND
 
 

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.utils import timezone
 from redis import Redis
 
-from scheduling.engine import presence
-from scheduling.engine.inbox import Inbox
 from scheduling.models import Job, SchedulerLease, User
+from scheduling.protocol import presence
+from scheduling.protocol.inbox import Inbox
 from scheduling.selectors import queue
 from scheduling.selectors.disk import DiskUse
 from scheduling.version import code_version

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.utils import timezone
 from redis import RedisError
 
-from scheduling.engine.inbox import Inbox, connect
 from scheduling.errors import Conflict, Invalid, KeyReused, NotFound
 from scheduling.models import Event, IdempotencyKey, Job, Slide, User, Workflow
+from scheduling.protocol.inbox import Inbox, connect
 from scheduling.services import workflows as services
 from scheduling.services.workflows import (
     Idempotency,

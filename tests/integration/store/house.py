@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from scheduling.engine.config import EngineConfig
-from scheduling.engine.inbox import Inbox, connect
-from scheduling.engine.lease import Lease
-from scheduling.engine.loop import SchedulerLoop
-from scheduling.engine.messages import Bundle, Parcel
-from scheduling.engine.pool import PoolUnavailable
 from scheduling.jobtypes.base import WorkerSettings
+from scheduling.leader.loop import SchedulerLoop
+from scheduling.leader.pool import PoolUnavailable
 from scheduling.models import Job, Workflow
+from scheduling.protocol.inbox import Inbox, connect
+from scheduling.protocol.messages import Bundle, Parcel
+from scheduling.store.lease import Lease
 from tests.integration.working import job_of, lead
 from tests.support.inline_pool import InlinePool
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from scheduling.engine.store.housekeeping import unneeded_folders
 from scheduling.models import Annotation, Job
+from scheduling.store.leftovers import unneeded_folders
 from tests.integration.working import job_of, new_slide, new_user, submit
 
 pytestmark = pytest.mark.django_db

@@ -6,13 +6,13 @@ import pytest
 from django.utils import timezone
 
 from scheduling.engine.entry import Entry
-from scheduling.engine.store import claims
-from scheduling.engine.store.claims import take_over_jobs
-from scheduling.engine.store.ends import save_progress
-from scheduling.engine.store.slots import admit_users, release_slots
-from scheduling.engine.store.specs import spec_of
 from scheduling.models import Event, Job, User, UserSlot
 from scheduling.services.workflows import JobRequest, workflow_cancel
+from scheduling.store import claims
+from scheduling.store.claims import take_over_jobs
+from scheduling.store.ends import save_progress
+from scheduling.store.slots import admit_users, release_slots
+from scheduling.store.specs import spec_of
 from tests.integration.working import (
     C,
     F,

@@ -12,9 +12,9 @@ import pytest
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 
-from scheduling.engine import lease as leasing
-from scheduling.engine.lease import Deposed, acquire, holder_name
 from scheduling.models import Event, SchedulerLease, UserSlot
+from scheduling.store import lease as leasing
+from scheduling.store.lease import Deposed, acquire, holder_name
 from tests.integration.working import at_once, lead, new_user, refuse_exceptions, states, submit, waits
 
 pytestmark = pytest.mark.django_db

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from scheduling.engine.store.inputs import inputs_of
-from scheduling.engine.store.specs import spec_of
 from scheduling.models import Annotation, Job, Slide, User, Workflow
 from scheduling.services.annotations import annotation_add
 from scheduling.services.workflows import JobRequest
-from scheduling.slides.reader import fingerprint
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.reader import fingerprint
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.store.inputs import inputs_of
+from scheduling.store.specs import spec_of
 from tests.integration.store.house import House
 from tests.integration.working import job_of, new_slide, new_user, states, submit
 

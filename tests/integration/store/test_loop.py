@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduling.engine.lease import Deposed
-from scheduling.engine.pool import PoolUnavailable
-from scheduling.engine.presence import Heartbeat
-from scheduling.engine.store.users import expected_queues
 from scheduling.jobtypes.simulated import ORIGINAL_CELLS
+from scheduling.leader.pool import PoolUnavailable
 from scheduling.models import Event, Job, VirtualTime
+from scheduling.protocol.presence import Heartbeat
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_retry
+from scheduling.store.lease import Deposed
+from scheduling.store.users import expected_queues
 from tests.integration.store.house import House
 from tests.integration.working import job_of, new_user, states, status, submit
 from tests.support.inline_pool import InlinePool

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from scheduling.engine.entry import End
-from scheduling.engine.lease import Deposed
 from scheduling.engine.policy import Limits
-from scheduling.engine.store.leader import Held, reconcile
 from scheduling.errors import Conflict
 from scheduling.models import Job, User, UserSlot, Workflow
 from scheduling.services import workflows as services
 from scheduling.services.workflows import JobRequest, WorkflowRequest
 from scheduling.states import JobState
+from scheduling.store.lease import Deposed
+from scheduling.store.reconcile import Held, reconcile
 from tests.integration.store.reference import C, F, FlowFact, JobFact, P, R, Reference, S
 from tests.integration.working import lead
 

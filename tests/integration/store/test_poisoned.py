@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from scheduling.engine import trash
-from scheduling.engine.loop import SchedulerLoop
-from scheduling.engine.messages import Bundle, Failure, Outcome
-from scheduling.engine.store.claims import take_over_jobs
 from scheduling.jobtypes import registry
 from scheduling.jobtypes.base import WorkerSettings
+from scheduling.leader.loop import SchedulerLoop
 from scheduling.models import Event, Job, SchedulerLease
+from scheduling.protocol.messages import Bundle, Failure, Outcome
+from scheduling.store import trash
+from scheduling.store.claims import take_over_jobs
 from tests.integration.store.house import House
 from tests.integration.working import S, job_of, lead, new_slide, new_user, states, status, submit
 

@@ -13,10 +13,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduling.engine.policy import Head, Limits
-from scheduling.engine.store.slots import lock_concerned
-from scheduling.engine.store.snapshot import read_facts
-from scheduling.engine.store.users import has_work
 from scheduling.models import Dependency, Event, Job, User, Workflow
+from scheduling.store.slots import lock_concerned
+from scheduling.store.snapshot import read_facts
+from scheduling.store.users import has_work
 from tests.integration.working import Leader, lead, new_user, submit
 
 pytestmark = pytest.mark.django_db

@@ -10,11 +10,11 @@ import pytest
 from django.utils import timezone
 
 from scheduling.engine.config import EngineConfig
-from scheduling.engine.housekeeping import Housekeeper
-from scheduling.engine.lease import Deposed
-from scheduling.engine.store import retention
-from scheduling.engine.store.retention import EventTrimmer
+from scheduling.leader.housekeeping import Housekeeper
 from scheduling.models import Event, MetricSample, Workflow
+from scheduling.store import retention
+from scheduling.store.lease import Deposed
+from scheduling.store.retention import EventTrimmer
 from tests.integration.store.test_query_plans import plan_of, statements, walks_among
 from tests.integration.working import lead, new_user, submit
 
@@ -120,7 +120,7 @@ def old_rows() -> tuple[int, int]:
 def test_only_the_leaders_process_removes_and_only_what_is_not_kept_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool, days: int, expected: tuple[int, int]
 ) -> None:
-    from scheduling.engine import housekeeping
+    from scheduling.leader import housekeeping
 
     monkeypatch.setattr(housekeeping.connection, "close", lambda: None)
     ago = timezone.now() - timedelta(days=40)

@@ -11,15 +11,15 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from scheduling.engine.messages import Kind
-from scheduling.engine.store.housekeeping import unneeded_folders
 from scheduling.jobtypes.base import JobContext
-from scheduling.jobtypes.tilefiles import TileFolder, index_digest
 from scheduling.jobtypes.tissue_mask import TissueMask
 from scheduling.models import Event, Job, Slide, User, Workflow
+from scheduling.protocol.messages import Kind
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_delete, workflow_retry
-from scheduling.slides.reader import fingerprint
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.reader import fingerprint
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.store.leftovers import unneeded_folders
+from scheduling.tilestore.tilefiles import TileFolder, index_digest
 from tests.integration.store.house import House
 from tests.integration.working import job_of, new_slide, new_user, states, submit
 from tests.unit.jobtypes.driving import comparable

@@ -11,15 +11,15 @@ import pytest
 from django.utils import timezone
 
 from scheduling.engine.config import EngineConfig
-from scheduling.engine.inbox import Inbox, connect
-from scheduling.engine.lease import Deposed
 from scheduling.engine.ledger import Ledger
-from scheduling.engine.pool import PoolUnavailable
-from scheduling.engine.sampling import Sampler
-from scheduling.engine.store import samples
 from scheduling.jobtypes.base import WorkerSettings
+from scheduling.leader.pool import PoolUnavailable
+from scheduling.leader.sampling import Sampler
 from scheduling.models import Event, Job, MetricSample
+from scheduling.protocol.inbox import Inbox, connect
 from scheduling.services.workflows import workflow_cancel
+from scheduling.store import samples
+from scheduling.store.lease import Deposed
 from tests.integration.store.house import House
 from tests.integration.store.test_query_plans import leader, statements, walks_among
 from tests.integration.working import Leader, lead, new_user, submit

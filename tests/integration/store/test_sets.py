@@ -11,10 +11,10 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from scheduling.engine.entry import End
-from scheduling.engine.store import sets
-from scheduling.engine.store.log import record, user_event
 from scheduling.models import Event, Job, User, Workflow
 from scheduling.states import JobState
+from scheduling.store import sets
+from scheduling.store.events import record, user_event
 from tests.integration.working import Leader, lead, new_user, submit
 
 pytestmark = pytest.mark.django_db

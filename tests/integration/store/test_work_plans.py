@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduling.engine.store.specs import needed_digests, shared_work, spec_of
 from scheduling.models import Job
+from scheduling.store.specs import needed_digests, shared_work, spec_of
 from tests.integration.store.test_query_plans import leader, statements, walks_among  # noqa: F401  (a fixture)
 from tests.integration.working import Leader, new_slide
 

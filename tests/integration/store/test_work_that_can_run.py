@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduling.engine.checker.checker import Checker
-from scheduling.engine.checker.judging import user_rules
-from scheduling.engine.store.log import leader_event, record
-from scheduling.engine.store.users import in_line, runnable_of
+from scheduling.audit.checker import Checker
+from scheduling.audit.judging import user_rules
 from scheduling.models import Event, Job, SchedulerLease, User, Workflow
 from scheduling.selectors.log import log_events
 from scheduling.selectors.queue import positions_in_queue, queue_body
 from scheduling.selectors.workflows import workflow_body
 from scheduling.services.workflows import JobRequest, workflow_cancel, workflow_pause, workflow_resume
 from scheduling.states import JobState
+from scheduling.store.events import leader_event, record
+from scheduling.store.users import in_line, runnable_of
 from tests.integration.working import F, Leader, is_active, job_of, lead, new_user, states, submit, waits
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.live import Flow, Pace, Picture, difference, not_behind, with_progress
-from scheduling.events import JobProgress
+from scheduling.live.updates import JobProgress
 from scheduling.selectors.workflows import mean_progress
 
 NAMES = {"jobs": "job_id", "results": "workflow_id"}

@@ -10,10 +10,10 @@ from uuid import UUID
 from scheduling.engine.config import EngineConfig
 from scheduling.engine.entry import Claimed
 from scheduling.engine.ledger import Dispatch
-from scheduling.engine.messages import Bundle, Failure, Outcome, Planned
 from scheduling.engine.policy import Head, Limits, Running, Slot, Waiting
 from scheduling.jobtypes.base import JobSpec
-from scheduling.jobtypes.tilefiles import to_ranges
+from scheduling.protocol.messages import Bundle, Failure, Outcome, Planned
+from scheduling.tilestore.tilefiles import to_ranges
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = BEGAN + timedelta(hours=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduling.engine.ledger import Ledger
-from scheduling.engine.messages import Kind
+from scheduling.protocol.messages import Kind
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, config, outcome, planned, raised
 from tests.unit.engine.sending import ONE, new_ledger, only_end, send, send_one, tiles_of

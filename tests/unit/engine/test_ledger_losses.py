@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduling.engine.messages import Failure, Kind
+from scheduling.protocol.messages import Failure, Kind
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, outcome, planned
 from tests.unit.engine.sending import new_ledger, only_end, send, send_one, tiles_of

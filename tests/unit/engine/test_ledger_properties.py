@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.engine.ledger import Dispatch, Ledger
-from scheduling.engine.messages import Kind, Outcome
+from scheduling.protocol.messages import Kind, Outcome
 from scheduling.states import JobState
 from tests.unit.engine.making import claimed, config, outcome, planned, raised
 

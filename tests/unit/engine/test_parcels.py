@@ -8,7 +8,7 @@ from operator import attrgetter
 import pytest
 
 from scheduling.engine.ledger import Dispatch, Ledger
-from scheduling.engine.messages import Bundle, Kind, Parcel
+from scheduling.protocol.messages import Bundle, Kind, Parcel
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, config, outcome, planned
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduling.engine.entry import Claimed, End
 from scheduling.engine.ledger import Dispatch, Ledger
-from scheduling.engine.messages import Failure, Kind
+from scheduling.protocol.messages import Failure, Kind
 from scheduling.states import JobState
 from tests.unit.engine.making import all_done, claimed, config, outcome, planned, raised
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.instanseg.normalisation import Normalisation, of_histograms
-from scheduling.slides.calibration import histograms
+from scheduling.slides.nuclei.calibration import histograms
 
 
 @settings(max_examples=200, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from scheduling.instanseg.objects import whole_objects
-from scheduling.slides.contours import ring_areas, split_pieces, trace
+from scheduling.slides.nuclei.contours import ring_areas, split_pieces, trace
 
 
 def drawn(*rows: str) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 
-from scheduling import worker
 from scheduling.instanseg.threads import THREADS_VARIABLE, granted, share_cores
+from scheduling.worker import signals
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +37,5 @@ def test_what_the_operator_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(("pool", "each"), [(PreforkPool, 2), (SoloPool, 8)])
 def test_a_worker_counts_its_children_and_a_solo_one_is_alone(monkeypatch: pytest.MonkeyPatch, pool: type, each: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    worker._share(sender=SimpleNamespace(pool_cls=pool, concurrency=4))
+    signals._share(sender=SimpleNamespace(pool_cls=pool, concurrency=4))
     assert granted() == each

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from scheduling.jobtypes.base import InputRef, JobContext, JobSpec, JobType, Plan, SlideRef, WorkerSettings
-from scheduling.jobtypes.running import compute, finish, survey
-from scheduling.slides.reader import fingerprint
+from scheduling.slides.reading.reader import fingerprint
+from scheduling.worker.running import compute, finish, survey
 
 
 def job_context(

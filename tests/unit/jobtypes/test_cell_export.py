@@ -22,11 +22,11 @@ from scheduling.jobtypes.layout import Geometry, Layout
 from scheduling.jobtypes.masks import Mask
 from scheduling.jobtypes.segmentation import Segmentation
 from scheduling.jobtypes.shown import SETTLED
-from scheduling.slides.cells import Detected, decode
-from scheduling.slides.contours import split_pieces
-from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.seams import from_json, settled_rows
-from scheduling.slides.stain import EOSIN, HEMATOXYLIN, Stains
+from scheduling.slides.nuclei.cells import Detected, decode
+from scheduling.slides.nuclei.contours import split_pieces
+from scheduling.slides.nuclei.seams import from_json, settled_rows
+from scheduling.slides.nuclei.stain import EOSIN, HEMATOXYLIN, Stains
+from scheduling.slides.reading.interface import RGB, SlideReader
 from tests.unit.jobtypes.driving import artifacts_of, job_context, run_job
 
 CORE = 256

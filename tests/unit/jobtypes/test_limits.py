@@ -16,10 +16,10 @@ from scheduling.jobtypes.base import AnnotationRef, InputRef, JobContext, JobFai
 from scheduling.jobtypes.masks import WHOLE_MASK
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.tissue_mask import TissueMask
-from scheduling.slides.drawn import canonical, to_geojson
-from scheduling.slides.pyramid import from_png
-from scheduling.slides.regions import Region
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.areas.annotation import canonical, to_geojson
+from scheduling.slides.areas.regions import Region
+from scheduling.slides.reading.pyramid import from_png
+from scheduling.slides.synthetic.slide import write_sample
 from tests.unit.jobtypes.driving import job_context, run_job
 
 WIDTH, HEIGHT = 2000, 1500

@@ -9,10 +9,10 @@ from importlib.metadata import EntryPoint
 import pytest
 from jsonschema import Draft202012Validator
 
+from scheduling.env import BASE_DIR
 from scheduling.jobtypes import registry
 from scheduling.jobtypes.base import JobType
 from scheduling.jobtypes.simulated import Simulated
-from workflowsite.env import BASE_DIR
 
 NAMES = ["TISSUE_MASK", "SEGMENT_CELLS", "INSTANSEG_WSI"]
 

@@ -17,10 +17,10 @@ import scheduling
 from scheduling.jobtypes.base import InputRef, JobFailed
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.tissue_mask import TissueMask
-from scheduling.slides.planting import Nuclei
-from scheduling.slides.reader import open_slide
-from scheduling.slides.stain import HEMATOXYLIN
-from scheduling.slides.synthetic import GroundTruth, write_sample
+from scheduling.slides.nuclei.stain import HEMATOXYLIN
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.planting import Nuclei
+from scheduling.slides.synthetic.slide import GroundTruth, write_sample
 from tests.support.qupath import read_objects
 from tests.unit.jobtypes.driving import artifacts_of, comparable, job_context, run_job
 from tests.unit.slides.samples import agreement, round_nuclei

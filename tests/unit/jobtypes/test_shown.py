@@ -8,14 +8,14 @@ import numpy as np
 import orjson
 import pytest
 
-from scheduling.jobtypes.running import compute, survey
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.shown import SETTLED, TILES_A_PART, ShownTiles
-from scheduling.jobtypes.tilefiles import MissingTile, TileFolder
-from scheduling.slides.cells import encode
-from scheduling.slides.seams import to_json
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.vectortiles import decode
+from scheduling.slides.nuclei.cells import encode
+from scheduling.slides.nuclei.seams import to_json
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.tilestore.tilefiles import MissingTile, TileFolder
+from scheduling.viewer.vectortiles import decode
+from scheduling.worker.running import compute, survey
 from tests.support.cells import made_cells, made_layout, made_tile, table_of
 from tests.unit.jobtypes.driving import job_context, run_job
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from scheduling.jobtypes import running, simulated
+from scheduling.jobtypes import simulated
 from scheduling.jobtypes.base import JobContext, JobSpec, WorkerSettings
 from scheduling.jobtypes.simulated import Simulated
+from scheduling.worker import running
 
 
 def job(data_dir: Path, job_type: str, seconds: float | None = None, **parameters: Any) -> JobContext:

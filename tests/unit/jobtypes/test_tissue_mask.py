@@ -19,10 +19,10 @@ from scheduling.jobtypes.masks import mask_of
 from scheduling.jobtypes.parameters import filled
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.tissue_mask import TissueMask
-from scheduling.slides.pyramid import from_png
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.tissue_parameters import PRESETS, TissueParameters
+from scheduling.slides.reading.pyramid import from_png
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.slides.tissue.constants import PRESETS, TissueParameters
 from tests.unit.jobtypes.driving import artifacts_of, comparable, job_context, run_job
 
 ARTIFACTS = {"tissue.geojson", "mask.png", "overlay.jpg", "summary.json"}

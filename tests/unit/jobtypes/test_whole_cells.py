@@ -21,11 +21,11 @@ from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.layout import Layout
 from scheduling.jobtypes.segment_cells import SegmentCells
 from scheduling.jobtypes.shown import ShownTiles
-from scheduling.slides.cell_table import CELLS
-from scheduling.slides.cells import Detected
-from scheduling.slides.interface import RGB
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.vectortiles import decode
+from scheduling.slides.nuclei.cell_table import CELLS
+from scheduling.slides.nuclei.cells import Detected
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.viewer.vectortiles import decode
 from tests.support.qupath import PathObject, read_objects
 from tests.unit.jobtypes.driving import artifacts_of, job_context, run_job
 from tests.unit.jobtypes.test_cell_export import Dark

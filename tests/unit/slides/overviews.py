@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from scheduling.slides.interface import RGB
-from scheduling.slides.tissue import TissueMask
-from scheduling.slides.tissue_outlines import tissue_polygons
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.tissue.mask import TissueMask
+from scheduling.slides.tissue.outlines import tissue_polygons
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

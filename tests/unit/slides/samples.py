@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from scheduling.slides.planting import Nuclei
-from scheduling.slides.synthetic import GroundTruth
+from scheduling.slides.synthetic.planting import Nuclei
+from scheduling.slides.synthetic.slide import GroundTruth
 
 
 @dataclass(frozen=True)

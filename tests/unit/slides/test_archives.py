@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.errors import TooLarge, UnreadableSlide
-from scheduling.slides import archives
-from scheduling.slides.archives import looks_like_zip, unpack
+from scheduling.slides.reading import archives
+from scheduling.slides.reading.archives import looks_like_zip, unpack
 
 
 def packed(path: Path, files: dict[str, bytes], change: Callable[[zipfile.ZipInfo], None] | None = None) -> Path:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from scheduling.slides.contours import fill_rings, split_pieces
-from scheduling.slides.expansion import _nearest, expanded, reach_px, tissue_of
-from scheduling.slides.nuclei import only
+from scheduling.slides.nuclei.contours import fill_rings, split_pieces
+from scheduling.slides.nuclei.detection import only
+from scheduling.slides.nuclei.expansion import _nearest, expanded, reach_px, tissue_of
 
 SIDE = 22
 label_images = arrays(np.int32, (SIDE, SIDE), elements=st.sampled_from([0] * 12 + [1, 2]))

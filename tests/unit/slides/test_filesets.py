@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from scheduling.errors import UnreadableSlide
-from scheduling.slides.filesets import dicom_series, is_single, main_file, members
-from scheduling.slides.openslides import OpenSlideReader
-from scheduling.slides.reader import cached_reader, describe, fingerprint, open_slide
+from scheduling.slides.reading.filesets import dicom_series, is_single, main_file, members
+from scheduling.slides.reading.openslides import OpenSlideReader
+from scheduling.slides.reading.reader import cached_reader, describe, fingerprint, open_slide
 from tests.unit.slides.mirax import write_mirax
 
 

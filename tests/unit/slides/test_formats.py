@@ -16,11 +16,11 @@ import tifffile
 from PIL import Image
 
 from scheduling.errors import UnreadableSlide
-from scheduling.slides import interface, pictures
-from scheduling.slides import reader as reader_module
-from scheduling.slides.openslides import OpenSlideReader
-from scheduling.slides.reader import describe, open_slide
-from scheduling.slides.tiff import TiffReader
+from scheduling.slides.reading import interface, pictures
+from scheduling.slides.reading import reader as reader_module
+from scheduling.slides.reading.openslides import OpenSlideReader
+from scheduling.slides.reading.reader import describe, open_slide
+from scheduling.slides.reading.tiff import TiffReader
 
 Bytes = npt.NDArray[np.uint8]
 BARE = {"metadata": None}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scheduling.slides import geojson
-from scheduling.slides.cell_table import CELLS, NUCLEI
-from scheduling.slides.contours import Outlines
-from scheduling.slides.json_bytes import feature_bytes, numbered_rings
+from scheduling.slides.export import geojson
+from scheduling.slides.export.json_bytes import feature_bytes, numbered_rings
+from scheduling.slides.nuclei.cell_table import CELLS, NUCLEI
+from scheduling.slides.nuclei.contours import Outlines
 from tests.support.cells import made_cells, made_layout, shapes
 from tests.support.qupath import NotRead, read_objects
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduling.slides.edges import local_mean
-from scheduling.slides.nuclei import NucleusLimits, nuclei_labels
+from scheduling.slides.nuclei.detection import NucleusLimits, nuclei_labels
+from scheduling.slides.nuclei.edges import local_mean
 
 LIMITS = NucleusLimits(mpp=0.5, dark_level=80, pale_level=30)
 CYTOPLASM = 0.12

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from scheduling.slides.contours import fill_rings, outlines, ring_areas, split_pieces, trace
-from scheduling.slides.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities, spread
-from scheduling.slides.runs import runs_of
+from scheduling.slides.nuclei.contours import fill_rings, outlines, ring_areas, split_pieces, trace
+from scheduling.slides.nuclei.measure import axes_px, circularities, moments, perimeters_px, polygons, solidities, spread
+from scheduling.slides.nuclei.runs import runs_of
 
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
 

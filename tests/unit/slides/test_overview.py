@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scheduling.slides.interface import RGB, Level, SlideReader
-from scheduling.slides.overview import Blocks, mask_downsample, read_overview
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.interface import RGB, Level, SlideReader
+from scheduling.slides.reading.overview import Blocks, mask_downsample, read_overview
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
 
 
 class Ramp(SlideReader):

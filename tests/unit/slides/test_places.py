@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scheduling.errors import UnreadableSlide
-from scheduling.slides.places import RootAway, inside, is_away, located
+from scheduling.slides.reading.places import RootAway, inside, is_away, located
 from tests.unit.slides.mirax import write_mirax
 
 

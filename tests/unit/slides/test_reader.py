@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from scheduling.errors import UnreadableSlide
-from scheduling.slides.pyramid import thumbnail_jpeg, tile_jpeg
-from scheduling.slides.reader import cached_reader, describe, fingerprint, open_slide
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.pyramid import thumbnail_jpeg, tile_jpeg
+from scheduling.slides.reading.reader import cached_reader, describe, fingerprint, open_slide
+from scheduling.slides.synthetic.slide import write_sample
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.errors import Invalid
-from scheduling.slides.drawn import (
+from scheduling.slides.areas.annotation import (
     Area,
     canonical,
     from_geojson,
@@ -25,7 +25,7 @@ from scheduling.slides.drawn import (
     to_geojson,
     vertex_count,
 )
-from scheduling.slides.regions import Region, rasterised
+from scheduling.slides.areas.regions import Region, rasterised
 
 #: The first call compiles.
 LEISURELY = settings(deadline=None)

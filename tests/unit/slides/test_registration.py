@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from scheduling.errors import UnreadableSlide
-from scheduling.slides.reader import describe
-from scheduling.slides.registration import describe_apart
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.reading.reader import describe
+from scheduling.slides.reading.registration import describe_apart
+from scheduling.slides.synthetic.slide import write_sample
 
 
 def test_a_slide_is_described_as_in_this_process(tmp_path: Path) -> None:

@@ -17,19 +17,19 @@ import shapely
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scheduling.slides.cell_table import NUCLEI
-from scheduling.slides.cells import Detected, cells_of_window, decode, encode, outlines_of
-from scheduling.slides.contours import split_pieces
-from scheduling.slides.geojson import cell_features, result_entries
-from scheduling.slides.pictures import PictureReader
-from scheduling.slides.resampling import Taps, resampled
-from scheduling.slides.scale import Scale, from_text, model_scale, plain, to_text
-from scheduling.slides.seams import competing, conflicts
-from scheduling.slides.showing import vector_tile
-from scheduling.slides.tables import write_parquet
-from scheduling.slides.tiling import Box, Grid, read_window
-from scheduling.slides.vectortiles import decode as read_vectors
-from scheduling.slides.vectortiles import encode as write_vectors
+from scheduling.slides.export.geojson import cell_features, result_entries
+from scheduling.slides.export.tables import write_parquet
+from scheduling.slides.nuclei.cell_table import NUCLEI
+from scheduling.slides.nuclei.cells import Detected, cells_of_window, decode, encode, outlines_of
+from scheduling.slides.nuclei.contours import split_pieces
+from scheduling.slides.nuclei.seams import competing, conflicts
+from scheduling.slides.reading.pictures import PictureReader
+from scheduling.slides.reading.resampling import Taps, resampled
+from scheduling.slides.reading.scale import Scale, from_text, model_scale, plain, to_text
+from scheduling.slides.reading.tiling import Box, Grid, read_window
+from scheduling.viewer.cell_rows import vector_tile
+from scheduling.viewer.vectortiles import decode as read_vectors
+from scheduling.viewer.vectortiles import encode as write_vectors
 
 WIDTH, HEIGHT = 331, 257
 ODD = [Fraction(50, 37), Fraction(5, 6), Fraction(20, 13), Fraction(9, 4), Fraction(347, 256), Fraction(5, 8)]

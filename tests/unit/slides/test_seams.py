@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduling.slides.cells import Detected, cells_of_window, decode, encode
-from scheduling.slides.contours import split_pieces
-from scheduling.slides.seams import competing, conflicts, dropped, exceptions, from_json, guards, settled_rows, to_json
-from scheduling.slides.tiling import GUARD_PX, Grid
+from scheduling.slides.nuclei.cells import Detected, cells_of_window, decode, encode
+from scheduling.slides.nuclei.contours import split_pieces
+from scheduling.slides.nuclei.seams import competing, conflicts, dropped, exceptions, from_json, guards, settled_rows, to_json
+from scheduling.slides.reading.tiling import GUARD_PX, Grid
 
 SIDE, CORE, HALO = 360, 120, 64
 GRID = Grid(width=SIDE, height=SIDE, core_px=CORE, halo_px=HALO)

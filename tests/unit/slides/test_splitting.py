@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from scheduling.slides.runs import euler_numbers, joined, paint, parts_of, runs_of, touching
-from scheduling.slides.splitting import leftovers, nearest_along
+from scheduling.slides.nuclei.runs import euler_numbers, joined, paint, parts_of, runs_of, touching
+from scheduling.slides.nuclei.splitting import leftovers, nearest_along
 
 masks = arrays(np.uint8, st.tuples(st.integers(1, 14), st.integers(1, 14)), elements=st.integers(0, 1))
 label_images = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 40)), elements=st.integers(0, 2))

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from scheduling.slides.calibration import stains_of
-from scheduling.slides.stain import EOSIN, HEMATOXYLIN, Stains, Vector, densities, estimate, otsu_level, separability
+from scheduling.slides.nuclei.calibration import stains_of
+from scheduling.slides.nuclei.stain import EOSIN, HEMATOXYLIN, Stains, Vector, densities, estimate, otsu_level, separability
 
 BACKGROUND = (240.0, 241.0, 242.0)
 #: Of another laboratory: QuPath's eosin, the hematoxylin of Macenko's reference slide.

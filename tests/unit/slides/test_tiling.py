@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.slides.scale import model_downsample
-from scheduling.slides.tiling import Box, Grid, cut_labels, owned
+from scheduling.slides.reading.scale import model_downsample
+from scheduling.slides.reading.tiling import Box, Grid, cut_labels, owned
 
 
 @given(

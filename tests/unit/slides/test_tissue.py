@@ -12,11 +12,11 @@ import shapely
 
 from scheduling.jobtypes.parameters import filled
 from scheduling.jobtypes.tissue_mask_schema import PARAMETERS
-from scheduling.slides.interface import RGB
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.tissue import TissueMask, find_tissue, tissue_of
-from scheduling.slides.tissue_parameters import METHODS, PRESETS, TissueParameters
+from scheduling.slides.reading.interface import RGB
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.slides.tissue.constants import METHODS, PRESETS, TissueParameters
+from scheduling.slides.tissue.mask import TissueMask, find_tissue, tissue_of
 from tests.unit.slides import overviews as o
 
 STROKE = [(30, 20), (290, 25), (290, 340)]

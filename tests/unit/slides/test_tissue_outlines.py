@@ -10,9 +10,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduling.slides.geojson import tissue_collection
-from scheduling.slides.tissue import TissueMask, joined
-from scheduling.slides.tissue_outlines import overlay, perimeter_px
+from scheduling.slides.export.geojson import tissue_collection
+from scheduling.slides.tissue.mask import TissueMask, joined
+from scheduling.slides.tissue.outlines import overlay, perimeter_px
 from tests.unit.slides import overviews as o
 
 

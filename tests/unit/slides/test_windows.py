@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from scheduling.env import BASE_DIR
 from scheduling.errors import UnreadableSlide
-from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.openslides import OpenSlideReader
-from scheduling.slides.pictures import PictureReader
-from scheduling.slides.reader import ReaderCache, cached_reader, fingerprint, open_slide
-from scheduling.slides.tiff import TiffReader
-from workflowsite.env import BASE_DIR
+from scheduling.slides.reading.interface import RGB, SlideReader
+from scheduling.slides.reading.openslides import OpenSlideReader
+from scheduling.slides.reading.pictures import PictureReader
+from scheduling.slides.reading.reader import ReaderCache, cached_reader, fingerprint, open_slide
+from scheduling.slides.reading.tiff import TiffReader
 
 WIDTH, HEIGHT = 331, 277
 #: Halves, rounded up; and downsamples of 3.97 and 15.6.
@@ -170,7 +170,7 @@ def test_a_process_that_is_forked_opens_slides_of_its_own(tmp_path: Path, name: 
     program = f"""
 import os, sys
 from pathlib import Path
-from scheduling.slides.reader import cached_reader, fingerprint
+from scheduling.slides.reading.reader import cached_reader, fingerprint
 path = Path({str(tmp_path / file)!r})
 content = fingerprint(path)
 parent = cached_reader(path, content)

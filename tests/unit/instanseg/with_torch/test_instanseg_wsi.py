@@ -17,10 +17,10 @@ from scheduling.instanseg.objects import whole_objects
 from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes.base import JobContext, JobFailed
 from scheduling.jobtypes.instanseg_wsi import NO_MODEL, InstansegWsi
-from scheduling.jobtypes.running import compute, survey
-from scheduling.slides.contours import outlines
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.nuclei.contours import outlines
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.worker.running import compute, survey
 from tests.support.matching import f1_at
 from tests.support.models import facts_of
 from tests.support.standin import standin_bytes

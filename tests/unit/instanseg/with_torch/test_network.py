@@ -17,7 +17,7 @@ from scheduling.instanseg.facts import ModelUnusable
 from scheduling.instanseg.network import Network, network_of
 from scheduling.instanseg.normalisation import Normalisation, of_histograms
 from scheduling.instanseg.threads import THREADS_VARIABLE
-from scheduling.slides.calibration import histograms
+from scheduling.slides.nuclei.calibration import histograms
 from tests.support.models import facts_of, tissue
 from tests.support.standin import standin_bytes, write_standin
 

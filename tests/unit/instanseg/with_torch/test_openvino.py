@@ -26,8 +26,8 @@ from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes import instanseg_wsi
 from scheduling.jobtypes.base import BadParameter, JobContext, JobFailed
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
-from scheduling.slides.calibration import histograms
-from scheduling.slides.synthetic import write_sample
+from scheduling.slides.nuclei.calibration import histograms
+from scheduling.slides.synthetic.slide import write_sample
 from tests.support.matching import f1_at
 from tests.support.models import facts_of, tissue
 from tests.support.standin import standin_bytes

@@ -18,9 +18,9 @@ from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes.base import JobContext
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
 from scheduling.jobtypes.shown import ShownTiles
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.vectortiles import decode
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.viewer.vectortiles import decode
 from tests.support.matching import f1_at
 from tests.support.models import facts_of
 from tests.support.standin import standin_bytes

@@ -16,7 +16,7 @@ from scheduling.instanseg.network import Inferred, Network
 from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.pipeline import Pipeline
 from scheduling.jobtypes.instanseg_wsi import _piped
-from scheduling.jobtypes.stages import Work
+from scheduling.tilestore.stage_times import Work
 from tests.support.models import tissue
 from tests.support.waiting import PATIENCE_S
 

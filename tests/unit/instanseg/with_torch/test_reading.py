@@ -15,13 +15,13 @@ from scheduling.instanseg.normalisation import Normalisation
 from scheduling.instanseg.pipeline import Pipeline
 from scheduling.instanseg.store import ModelStore
 from scheduling.jobtypes.instanseg_wsi import InstansegWsi
-from scheduling.jobtypes.stages import Work
 from scheduling.jobtypes.windows import Windows
-from scheduling.slides.interface import RGB, SlideReader
-from scheduling.slides.openslides import OpenSlideReader
-from scheduling.slides.reader import open_slide
-from scheduling.slides.synthetic import write_sample
-from scheduling.slides.tiff import TiffReader
+from scheduling.slides.reading.interface import RGB, SlideReader
+from scheduling.slides.reading.openslides import OpenSlideReader
+from scheduling.slides.reading.reader import open_slide
+from scheduling.slides.reading.tiff import TiffReader
+from scheduling.slides.synthetic.slide import write_sample
+from scheduling.tilestore.stage_times import Work
 from tests.support.models import facts_of
 from tests.support.standin import standin_bytes
 from tests.support.waiting import PATIENCE_S

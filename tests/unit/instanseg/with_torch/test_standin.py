@@ -12,7 +12,7 @@ from instanseg import InstanSeg
 from instanseg.utils.utils import percentile_normalize
 
 from scheduling.instanseg.normalisation import of_histograms
-from scheduling.slides.calibration import histograms
+from scheduling.slides.nuclei.calibration import histograms
 from tests.support.models import tissue
 from tests.support.standin import RELEASED, standin_bytes, write_standin
 

@@ -1,4 +1,0 @@
-"""Proves from the event log alone that a run kept the rules: `Checker` is fed events in order of id and answers with violations.
-
-Pure: no Django, no clock, no I/O. `facts` is what the log has told so far, `rules` judge the next event against it, one function a rule.
-"""
