@@ -1,4 +1,4 @@
-"""Tables, constraints and indexes. No rules in save(), managers or signals; states are written by `engine.store` alone."""
+"""Tables, constraints and indexes. No rules in save(), managers or signals; states are written by `store` alone."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Workflow(models.Model):
 
 
 class Job(models.Model):
-    """One job of a branch. `state`, `epoch`, `term` and tile counts are written by `engine.store` alone."""
+    """One job of a branch. `state`, `epoch`, `term` and tile counts are written by `store` alone."""
 
     #: The integer key is the order of submission and with it the order in the lane.
     id = models.BigAutoField(primary_key=True)

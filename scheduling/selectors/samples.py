@@ -12,7 +12,7 @@ from scheduling.selectors.times import iso
 def samples(*, since: datetime, until: datetime, at_most: int) -> list[dict[str, Any]]:
     """Samples of a time (since <= at < until), oldest first: all of them, or `at_most` at even steps, the newest among them.
 
-    Each is what `engine.sampling` has measured, with its time as `at`. Raises ValueError for less than one.
+    Each is what `leader.sampling` has measured, with its time as `at`. Raises ValueError for less than one.
     """
     if at_most < 1:
         raise ValueError("at least one sample")

@@ -1,6 +1,6 @@
 """A process of a worker that has had nothing to do for a while gives the memory that it has freed back to the system.
 
-Under work it keeps it (`slides.memory`): fresh pages for each window can cost more than computing on it.
+Under work it keeps it (`memory`): fresh pages for each window can cost more than computing on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import signals
 
-from scheduling.slides.reading.memory import give_back
+from scheduling.worker.memory import give_back
 
 REST_S = 5.0
 

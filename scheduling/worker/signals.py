@@ -26,9 +26,9 @@ from scheduling.instanseg import devices, threads
 from scheduling.protocol import presence
 from scheduling.protocol.inbox import connect
 from scheduling.protocol.messages import TASK, Failure
-from scheduling.slides.reading.memory import keep_freed
 from scheduling.version import code_version
 from scheduling.worker.guard import Guard, SoloGuard, report_lost
+from scheduling.worker.memory import keep_freed
 from scheduling.worker.watching import slots
 from scheduling.worker.watching.forgotten import Forgotten
 from scheduling.worker.watching.vitals import count_apart

@@ -27,11 +27,11 @@ from scheduling.slides.nuclei.contours import trace
 from scheduling.slides.nuclei.detection import NucleusLimits, nuclei_labels
 from scheduling.slides.nuclei.stain import Stains, densities
 from scheduling.slides.reading.interface import RGB
-from scheduling.slides.reading.memory import keep_freed
 from scheduling.slides.reading.reader import describe, open_slide
 from scheduling.slides.reading.tiling import Box, read_window
 from scheduling.slides.synthetic.slide import write_sample
 from scheduling.slides.warm import warm
+from scheduling.worker.memory import keep_freed
 from scheduling.worker.running import compute, finish, survey
 from tests.bench import device
 from tests.bench.figures import Figure

@@ -6,8 +6,7 @@ import threading
 
 import pytest
 
-from scheduling.slides.reading import memory
-from scheduling.worker import resting
+from scheduling.worker import memory, resting
 from tests.support.waiting import PATIENCE_S
 
 
