@@ -64,6 +64,8 @@ def _files(archive: zipfile.ZipFile) -> list[tuple[PurePosixPath, zipfile.ZipInf
     if len(entries) > _MOST_FILES:
         raise UnreadableSlide(f"The archive holds more than {_MOST_FILES:,} files.")
     for entry in entries:
+        if entry.header_offset < 0:
+            raise UnreadableSlide("The archive is damaged: it places a file before its own beginning.")
         if entry.flag_bits & _IS_ENCRYPTED:
             raise UnreadableSlide("The archive is encrypted.")
         if entry.compress_type not in _PLAIN_METHODS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduling.errors import Invalid
@@ -117,6 +117,7 @@ def is_true(link: Link, flow: list[Needing]) -> bool:
     return (job.branch == needed.branch and link.needs < link.job) if link.by_branch else needed.job_id in job.depends_on
 
 
+@settings(max_examples=250)
 @given(workflows())
 def test_the_refusal_of_a_circle_says_nothing_that_is_not_so(flow: list[Needing]) -> None:
     try:

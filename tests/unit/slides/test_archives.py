@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scheduling.errors import TooLarge, UnreadableSlide
@@ -85,7 +85,8 @@ def test_sizes_are_counted_and_not_believed(tmp_path: Path, monkeypatch: pytest.
 
 
 @given(cut=st.integers(0, 400), flips=st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), max_size=4))
-@settings(max_examples=150, deadline=None)
+@example(cut=0, flips=[(205, 1)])  # a file that would lie before the first byte
+@settings(max_examples=250, deadline=None)
 def test_a_damaged_archive_is_refused_or_unpacked_inside(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flips: list[tuple[int, int]]
 ) -> None:
